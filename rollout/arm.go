@@ -44,7 +44,10 @@ func (s Spec) String() string {
 	if s == (Spec{}) {
 		return "none"
 	}
-	if s.Version == "" {
+	switch {
+	case s.Model == "":
+		return s.Target
+	case s.Version == "":
 		return s.Model + " at " + s.Target
 	}
 	return s.Model + ":" + s.Version + " at " + s.Target

@@ -44,6 +44,22 @@ func Judge(e Ending) Blame {
 	return Undecided
 }
 
+// Absent says in the record's words why a call that ended so gave no response; empty
+// where it gave one.
+func (e Ending) Absent() Reason {
+	switch {
+	case e.Code == OK && !e.Malformed:
+		return ""
+	case e.CallerGone:
+		return Cancelled
+	case e.Malformed:
+		return Malformed
+	case e.OwnBudget:
+		return Timeout
+	}
+	return Failed
+}
+
 // Settle decides an Undecided blame by the champion's answer to the same request:
 // where the champion took it, refusing it is the challenger's fault.
 func (b Blame) Settle(championAnswered bool) Blame {
@@ -63,6 +79,8 @@ type Outcome struct {
 	Arm Arm
 	// Mirrored marks a copy; its caller is the mirror, not a client.
 	Mirrored bool
+	// Paired says of a mirrored call that both arms gave a prediction.
+	Paired bool
 	// Diverted is why the champion served a request assigned to the challenger; empty otherwise.
 	Diverted Reason
 	Code     Code

@@ -34,13 +34,21 @@ var codeNames = [...]string{"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "D
 	"ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
 	"UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"}
 
-// String returns the code's name as gRPC's documentation writes it; it has 17 values
-// and "CODE_n", so that it is fit for a metric label once unknown codes are folded.
+// String returns the code's name as gRPC's documentation writes it, or "CODE_n" for a
+// number that gRPC does not know.
 func (c Code) String() string {
 	if int(c) < len(codeNames) {
 		return codeNames[c]
 	}
 	return fmt.Sprintf("CODE_%d", uint32(c))
+}
+
+// Label returns the code's name for a metric: numbers that gRPC does not know are one.
+func (c Code) Label() string {
+	if int(c) < len(codeNames) {
+		return codeNames[c]
+	}
+	return "OTHER"
 }
 
 // Status is how a call ended.

@@ -57,6 +57,9 @@ func (p Plan) Validate() error {
 	return nil
 }
 
+// ValidateStep tells what is wrong with step i and its place in the plan.
+func (p Plan) ValidateStep(i int) error { return p.validateStep(i, p[i]) }
+
 func (p Plan) validateStep(i int, s Step) error {
 	switch s.Kind {
 	case StepSetWeight:

@@ -33,6 +33,8 @@ type Event struct {
 	Kind EventKind
 	// Actor is who: a token's name, "local", or "gateway".
 	Actor string
+	// Remote is the operator's network address, for the audit; empty for the gateway itself.
+	Remote string
 	// Reason is why, for people.
 	Reason string
 	// Mode and Weight are SetMode's; Weight counts in canary only.

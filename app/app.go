@@ -1,0 +1,281 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/understudy-serving/understudy/admin"
+	"github.com/understudy-serving/understudy/canary"
+	"github.com/understudy-serving/understudy/config"
+	"github.com/understudy-serving/understudy/gateway"
+	"github.com/understudy-serving/understudy/shadow"
+	"github.com/understudy-serving/understudy/sink"
+	"github.com/understudy-serving/understudy/store"
+)
+
+// Options are what a process gives to its App beside the file.
+type Options struct {
+	// Logger is slog.Default if nil.
+	Logger *slog.Logger
+	// Version is what clients and operators are told.
+	Version string
+}
+
+// App is one gateway process: all parts, wired.
+type App struct {
+	log      *slog.Logger
+	version  string
+	registry *prometheus.Registry
+
+	grpc, ops net.Listener
+	store     *store.File
+	audit     *admin.Audit
+	sink      *sink.Sink
+	gateway   *gateway.Gateway
+	routes    *routes
+	conductor *canary.Conductor
+	admin     *admin.Server
+
+	ready    chan struct{}
+	draining atomic.Bool
+
+	reload sync.Mutex
+	cfg    *config.Config
+}
+
+// New makes all parts and listens, but serves nothing yet. It fails only on settings
+// that can't work: files that can't be read, ports that are taken. It does not wait for
+// Kafka, the model servers or the store.
+func New(cfg *config.Config, o Options) (*App, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	a := &App{log: o.Logger, version: o.Version, registry: prometheus.NewRegistry(), ready: make(chan struct{}), cfg: cfg}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := a.build(); err != nil {
+		a.abandon()
+		return nil, err
+	}
+	return a, nil
+}
+
+// build makes the parts, those first that others need.
+func (a *App) build() error {
+	models, err := prepareAll(a.cfg.Models)
+	if err != nil {
+		return err
+	}
+	for _, step := range []func() error{a.listen, a.buildState, a.buildSink, a.buildGateway, a.buildConductor, a.buildAdmin} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	a.routes.configure(models)
+	return nil
+}
+
+func (a *App) listen() (err error) {
+	if a.grpc, err = net.Listen("tcp", a.cfg.Listen.GRPC); err != nil {
+		return fmt.Errorf("listen.grpc: %w", err)
+	}
+	if a.ops, err = net.Listen("tcp", a.cfg.Listen.Admin); err != nil {
+		return fmt.Errorf("listen.admin: %w", err)
+	}
+	return nil
+}
+
+func (a *App) buildState() (err error) {
+	a.store = store.NewFile(a.cfg.Store.Path)
+	a.audit, err = admin.OpenAudit(admin.AuditOptions{Path: a.cfg.Admin.Audit, Logger: a.log})
+	return err
+}
+
+func (a *App) buildSink() error {
+	if a.cfg.Sink == nil {
+		return nil
+	}
+	o, err := sinkOptions(a.cfg.Sink)
+	if err != nil {
+		return fmt.Errorf("sink: %w", err)
+	}
+	o.Registerer, o.Logger = a.registry, a.log
+	a.sink, err = sink.New(o)
+	return err
+}
+
+func (a *App) buildGateway() error {
+	secure, err := serverTLS(a.cfg.Listen.TLS)
+	if err != nil {
+		return fmt.Errorf("listen.tls: %w", err)
+	}
+	l := a.cfg.Limits
+	a.gateway, err = gateway.New(gateway.Options{
+		Version: a.version, TLS: secure, Reflection: a.cfg.Reflection,
+		MaxMessageBytes: l.MaxMessageBytes, MaxConcurrentStreams: l.MaxConcurrentStreams, MaxConnections: l.MaxConnections,
+		KeepaliveMinTime: l.Keepalive.MinTime, KeepaliveTime: l.Keepalive.Time, KeepaliveTimeout: l.Keepalive.Timeout,
+		Registerer: a.registry, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.routes = &routes{
+		gateway: a.gateway, sink: a.sink, logger: a.log, mirrors: shadow.NewMetrics(a.registry), drain: a.cfg.Shutdown,
+		pool: newPool(l.MaxMessageBytes, a.version, a.cfg.Shutdown, a.log),
+	}
+	return nil
+}
+
+func (a *App) buildConductor() error {
+	a.conductor = canary.NewConductor(canary.Options{
+		Store: a.store, Publish: a.routes.publish, Audit: a.audit, Logger: a.log, Registerer: a.registry,
+	})
+	return nil
+}
+
+func (a *App) buildAdmin() error {
+	secure, err := serverTLS(a.cfg.Admin.TLS)
+	if err != nil {
+		return fmt.Errorf("admin.tls: %w", err)
+	}
+	var tokens []admin.Token
+	for _, t := range a.cfg.Admin.Tokens {
+		role := admin.RoleViewer
+		if t.Role == config.RoleOperator {
+			role = admin.RoleOperator
+		}
+		tokens = append(tokens, admin.Token{Name: t.Name, Role: role, File: t.File})
+	}
+	a.admin, err = admin.New(admin.Options{
+		Rollouts: a.conductor, Tokens: tokens, Audit: a.audit, Gatherer: a.registry, Ready: a.notReady,
+		Logger: a.log, Registerer: a.registry, TLS: secure, Version: a.version,
+	})
+	return err
+}
+
+// GRPCAddr is where clients connect.
+func (a *App) GRPCAddr() net.Addr { return a.grpc.Addr() }
+
+// AdminAddr is where operators connect.
+func (a *App) AdminAddr() net.Addr { return a.ops.Addr() }
+
+// Ready is closed when clients are answered for the first time.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// notReady says why /readyz shall fail.
+func (a *App) notReady() error {
+	switch {
+	case a.draining.Load():
+		return errors.New("draining: this process is about to end")
+	case !a.gateway.Ready():
+		return errors.New("no routes yet")
+	}
+	return nil
+}
+
+// Run serves until ctx ends or a listener fails, then drains: calls in flight are
+// answered, copies on their way recorded, records flushed, each within the file's
+// shutdown time. It returns nil after a drain that ctx asked for.
+func (a *App) Run(ctx context.Context) error {
+	failed := make(chan error, 2)
+	var serving sync.WaitGroup
+	serve := func(name string, f func(net.Listener) error, l net.Listener) {
+		serving.Go(func() {
+			if err := f(l); err != nil {
+				failed <- fmt.Errorf("%s listener: %w", name, err)
+			}
+		})
+	}
+	conducting, stopConducting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopConducting()
+	var conduct sync.WaitGroup
+	if err := a.conductor.Configure(ctx, conductorSettings(a.cfg)); err != nil {
+		a.log.Warn("not all rollouts could be loaded; their champions serve alone until they are", "error", err)
+	}
+	conduct.Go(func() { a.conductor.Run(conducting) })
+	serve("gRPC", a.gateway.Serve, a.grpc)
+	serve("admin", a.admin.Serve, a.ops)
+	close(a.ready)
+	a.log.Info("serving", "grpc", a.grpc.Addr().String(), "admin", a.ops.Addr().String(), "models", len(a.cfg.Models))
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, a.drain(func() { stopConducting(); conduct.Wait() }))
+	serving.Wait()
+	return err
+}
+
+// drain takes the parts down in the order of the data: no new calls, no copies, no
+// transitions, no records, no operators.
+func (a *App) drain(stopConductor func()) error {
+	a.draining.Store(true)
+	a.log.Info("draining", "within", a.cfg.Shutdown)
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Shutdown)
+	defer cancel()
+	var errs []error
+	if err := a.gateway.Drain(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("drain calls: %w", err))
+	}
+	a.routes.close(ctx)
+	stopConductor()
+	if err := a.conductor.Close(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	if a.sink != nil {
+		// Copies may have used the time up; records get a moment of their own.
+		flush, done := context.WithTimeout(context.WithoutCancel(ctx), max(minFlush, time.Until(deadline(ctx))))
+		defer done()
+		if err := a.sink.Close(flush); err != nil {
+			errs = append(errs, fmt.Errorf("flush records: %w", err))
+		}
+	}
+	quit, done := context.WithTimeout(context.Background(), minFlush)
+	defer done()
+	errs = append(errs, a.admin.Shutdown(quit), a.release())
+	a.log.Info("ended")
+	return errors.Join(errs...)
+}
+
+const minFlush = 3 * time.Second
+
+func deadline(ctx context.Context) time.Time {
+	d, _ := ctx.Deadline()
+	return d
+}
+
+// release closes what has no traffic of its own.
+func (a *App) release() error {
+	a.routes.pool.close()
+	return errors.Join(a.audit.Close(), a.store.Close())
+}
+
+// abandon undoes a New that failed halfway.
+func (a *App) abandon() {
+	for _, l := range []net.Listener{a.grpc, a.ops} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if a.sink != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // nothing was recorded
+		_ = a.sink.Close(ctx)
+	}
+	if a.audit != nil {
+		_ = a.audit.Close()
+	}
+	if a.store != nil {
+		_ = a.store.Close()
+	}
+}

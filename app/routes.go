@@ -1,0 +1,248 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/understudy-serving/understudy/canary"
+	"github.com/understudy-serving/understudy/config"
+	"github.com/understudy-serving/understudy/gateway"
+	"github.com/understudy-serving/understudy/rollout"
+	"github.com/understudy-serving/understudy/shadow"
+	"github.com/understudy-serving/understudy/sink"
+	"github.com/understudy-serving/understudy/upstream"
+)
+
+// settings are one model's part of the file, with all that could fail done.
+type settings struct {
+	config.Model
+	comparer *shadow.Comparer
+}
+
+func prepare(m config.Model) (settings, error) {
+	comparer, err := shadow.NewComparer(m.Compare)
+	if err != nil {
+		return settings{}, fmt.Errorf("model %s: compare: %w", m.Name, err)
+	}
+	return settings{Model: m, comparer: comparer}, nil
+}
+
+// routes turns what the conductor publishes into the gateway's table. It runs off the
+// data path; the lock is held for the microseconds of a swap.
+type routes struct {
+	gateway *gateway.Gateway
+	sink    *sink.Sink // nil where no model records
+	pool    *pool
+	logger  *slog.Logger
+	mirrors *shadow.Metrics
+	// drain is how long copies on their way get when their mirror ends.
+	drain time.Duration
+
+	mu     sync.Mutex
+	models map[string]*model
+	ending sync.WaitGroup
+}
+
+// model is what a public name is made of now.
+type model struct {
+	settings settings
+	live     canary.Live
+	inFlight *gateway.InFlight
+	// mirror is nil outside shadow and canary. rehearsed says for which rollout and
+	// settings it was made.
+	mirror    *shadow.Mirror
+	rehearsed rehearsal
+}
+
+type rehearsal struct {
+	rollout    uint64
+	challenger rollout.Spec
+	settings   config.Model
+}
+
+// configure takes over the file's settings; routes follow as the conductor publishes.
+func (r *routes) configure(all []settings) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.models
+	r.models = make(map[string]*model, len(all))
+	for _, s := range all {
+		m := old[s.Name]
+		if m == nil {
+			m = &model{inFlight: gateway.NewInFlight(0)}
+		}
+		delete(old, s.Name)
+		m.settings = s
+		if s.Challenger != nil {
+			m.inFlight.SetLimit(s.Challenger.MaxInFlight)
+		}
+		r.models[s.Name] = m
+	}
+	for _, gone := range old {
+		r.endMirror(gone)
+	}
+	r.rebuild()
+}
+
+// publish makes the state of one model the one that serves.
+func (r *routes) publish(live canary.Live) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.models[live.State.Model]; m != nil {
+		m.live = live
+		r.rebuild()
+	}
+}
+
+// rebuild makes the table of all models that have a state and swaps it in.
+func (r *routes) rebuild() {
+	var table []gateway.Route
+	used := map[connKey]bool{}
+	for _, m := range r.models {
+		if m.live.Evidence == nil {
+			continue // not published yet
+		}
+		route, err := r.route(m, used)
+		if err != nil {
+			r.logger.Error("a model can't be routed and is not served: mend its settings and reload", "model", m.settings.Name, "error", err)
+			continue
+		}
+		table = append(table, route)
+	}
+	t, err := r.gateway.NewTable(table...)
+	if err != nil {
+		r.logger.Error("the routes are invalid; the old ones keep serving: please report this", "error", err)
+		return
+	}
+	r.gateway.SetTable(t)
+	r.pool.keep(used)
+}
+
+// route makes one model's route, and its mirror where the mode has one.
+func (r *routes) route(m *model, used map[connKey]bool) (gateway.Route, error) {
+	s := m.live.State
+	out := gateway.Route{
+		Model: s.Model, Revision: s.Revision, Entered: s.Entered, Mode: s.Mode, Weight: s.Weight,
+		ChallengerInFlight: m.inFlight,
+		Observer:           m.live.Evidence,
+	}
+	var err error
+	if out.Champion, err = r.arm(m, s.Champion, used); err != nil {
+		return out, err
+	}
+	for _, k := range m.settings.RoutingKey {
+		out.RoutingKey = append(out.RoutingKey, gateway.KeySource{Kind: k.Kind, Name: k.Name})
+	}
+	if s.HasChallenger() {
+		if out.Challenger, err = r.arm(m, s.Challenger, used); err != nil {
+			return out, err
+		}
+		out.Breaker = m.live.Breaker
+		out.Pick = func(key string) rollout.Arm { return canary.Pick(s.Model, s.Challenger, key, s.Weight) }
+	}
+	if m.settings.Challenger != nil {
+		out.ChallengerTimeout = m.settings.Challenger.Timeout
+	}
+	if !s.Recorded() {
+		r.endMirror(m)
+		return out, nil
+	}
+	if err := r.ensureMirror(m, used); err != nil {
+		return out, err
+	}
+	out.Recorder = recorder{r.sink, m.mirror}
+	return out, nil
+}
+
+func (r *routes) arm(m *model, spec rollout.Spec, used map[connKey]bool) (gateway.Arm, error) {
+	key := keyFor(spec, m.settings.tlsOf(spec), forClients)
+	used[key] = true
+	client, err := r.pool.get(key)
+	if err != nil {
+		return gateway.Arm{}, err
+	}
+	return gateway.Arm{Spec: spec, Upstream: client}, nil
+}
+
+// tlsOf returns the TLS settings that the file has for a spec. A promoted or rolled-back
+// spec may stand in the file as the other arm, or no more: then the champion's are the best guess.
+func (s settings) tlsOf(spec rollout.Spec) *config.ClientTLS {
+	if s.Challenger != nil && s.Challenger.Spec == spec {
+		return s.Challenger.TLS
+	}
+	return s.Champion.TLS
+}
+
+// ensureMirror keeps the mirror where rollout and settings are what it was made for,
+// and else replaces it.
+func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
+	s := m.live.State
+	key := keyFor(s.Challenger, m.settings.tlsOf(s.Challenger), forMirror)
+	used[key] = true
+	want := rehearsal{rollout: s.Rollout, challenger: s.Challenger, settings: m.settings.Model}
+	if m.mirror != nil && reflect.DeepEqual(m.rehearsed, want) {
+		return nil
+	}
+	client, err := r.pool.get(key)
+	if err != nil {
+		return err
+	}
+	r.endMirror(m)
+	set := m.settings.Shadow
+	var strip []string
+	if len(set.StripHeaders) > 0 {
+		strip = append(upstream.Credentials(), set.StripHeaders...)
+	}
+	m.rehearsed = want
+	m.mirror = shadow.NewMirror(shadow.Options{
+		Model: s.Model, Spec: s.Challenger, Upstream: client, Breaker: m.live.Breaker, Observer: m.live.Evidence,
+		Recorder: r.sink, Comparer: m.settings.comparer, Logger: r.logger, Metrics: r.mirrors,
+		Sampled:  func(key string) bool { return canary.Sampled(s.Model, s.Challenger, key, set.Sample) },
+		Outgoing: func(md rollout.Metadata) rollout.Metadata { return upstream.ForMirror(md, strip) },
+		Timeout:  set.Timeout, MaxInFlight: int64(set.MaxInFlight), MaxBytes: set.MaxBytes,
+	})
+	return nil
+}
+
+// endMirror stops a model's mirror at once and lets its copies end in the background.
+func (r *routes) endMirror(m *model) {
+	mirror := m.mirror
+	if mirror == nil {
+		return
+	}
+	m.mirror = nil
+	mirror.Stop()
+	r.ending.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), r.drain)
+		defer cancel()
+		mirror.Close(ctx)
+	})
+}
+
+// close ends all mirrors and waits for them, until ctx ends at the latest.
+func (r *routes) close(ctx context.Context) {
+	r.mu.Lock()
+	for _, m := range r.models {
+		if m.mirror != nil {
+			mirror := m.mirror
+			m.mirror = nil
+			mirror.Stop()
+			r.ending.Go(func() { mirror.Close(ctx) })
+		}
+	}
+	r.mu.Unlock()
+	r.ending.Wait()
+}
+
+// recorder is the gateway's way to the ledger and the mirror.
+type recorder struct {
+	sink   *sink.Sink
+	mirror *shadow.Mirror
+}
+
+func (r recorder) Accept()                   { r.sink.Accept() }
+func (r recorder) Offer(x *rollout.Exchange) { r.mirror.Offer(x) }

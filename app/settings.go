@@ -1,0 +1,117 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/understudy-serving/understudy/canary"
+	"github.com/understudy-serving/understudy/config"
+	"github.com/understudy-serving/understudy/sink"
+)
+
+func prepareAll(models []config.Model) ([]settings, error) {
+	out := make([]settings, 0, len(models))
+	for _, m := range models {
+		s, err := prepare(m)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// conductorSettings are the file's models as the conductor needs them.
+func conductorSettings(cfg *config.Config) []canary.Settings {
+	out := make([]canary.Settings, 0, len(cfg.Models))
+	for _, m := range cfg.Models {
+		out = append(out, canary.Settings{
+			Configured: m.Configured(),
+			Breaker: canary.BreakerOptions{
+				ConsecutiveFailures: int(m.Breaker.ConsecutiveFailures), FailureRatio: m.Breaker.FailureRatio,
+				MinRequests: int(m.Breaker.MinRequests), Window: m.Breaker.Window, OpenFor: m.Breaker.OpenFor,
+			},
+		})
+	}
+	return out
+}
+
+// sinkOptions are the file's sink as the sink needs it, with its secrets read.
+func sinkOptions(s *config.Sink) (sink.Options, error) {
+	k := s.Kafka
+	secure, err := clientTLS(k.TLS)
+	if err != nil {
+		return sink.Options{}, fmt.Errorf("kafka.tls: %w", err)
+	}
+	o := sink.Options{MaxQueueBytes: s.MaxQueueBytes, Kafka: sink.KafkaOptions{
+		Brokers: k.Brokers, Topic: k.Topic, Encoding: k.Encoding, Compression: k.Compression,
+		TLS: secure, MaxRecordBytes: int(k.MaxRecordBytes),
+	}}
+	if k.SASL != nil {
+		secret, err := os.ReadFile(k.SASL.PasswordFile)
+		if err != nil {
+			return sink.Options{}, fmt.Errorf("kafka.sasl.passwordFile: %w", err)
+		}
+		o.Kafka.SASL = sink.SASL{Mechanism: strings.ToLower(k.SASL.Mechanism), Username: k.SASL.Username,
+			Password: strings.TrimRight(string(secret), "\r\n")}
+	}
+	return o, nil
+}
+
+// Reload takes over another configuration: models, their arms, plans and breakers. All
+// that can fail is done first; on an error the old configuration keeps serving.
+// Listeners, limits, sink, store and admin settings need a restart.
+func (a *App) Reload(cfg *config.Config) error {
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	if err := a.reloadable(cfg); err != nil {
+		return err
+	}
+	models, err := prepareAll(cfg.Models)
+	if err != nil {
+		return err
+	}
+	for _, m := range models {
+		for _, tls := range m.tlsSettings() {
+			if _, err := clientTLS(tls); err != nil {
+				return fmt.Errorf("model %s: tls: %w", m.Name, err)
+			}
+		}
+	}
+	a.routes.configure(models)
+	a.cfg = cfg
+	return a.conductor.Configure(context.Background(), conductorSettings(cfg))
+}
+
+func (s settings) tlsSettings() []*config.ClientTLS {
+	out := []*config.ClientTLS{s.Champion.TLS}
+	if s.Challenger != nil {
+		out = append(out, s.Challenger.TLS)
+	}
+	return out
+}
+
+// reloadable names the first setting that can't change while the process runs.
+func (a *App) reloadable(cfg *config.Config) error {
+	fixed := []struct {
+		name     string
+		old, new any
+	}{
+		{"listen", a.cfg.Listen, cfg.Listen},
+		{"limits", a.cfg.Limits, cfg.Limits},
+		{"reflection", a.cfg.Reflection, cfg.Reflection},
+		{"sink", a.cfg.Sink, cfg.Sink},
+		{"store", a.cfg.Store, cfg.Store},
+		{"admin", a.cfg.Admin, cfg.Admin},
+		{"shutdown", a.cfg.Shutdown, cfg.Shutdown},
+	}
+	for _, f := range fixed {
+		if !reflect.DeepEqual(f.old, f.new) {
+			return fmt.Errorf("%s changed, which needs a restart; the old configuration keeps serving", f.name)
+		}
+	}
+	return nil
+}

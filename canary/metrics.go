@@ -1,0 +1,89 @@
+package canary
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// conductorMetrics are what the Conductor counts. What can be read off the states at
+// any time is collected when asked for; see Collect.
+type conductorMetrics struct {
+	conductor       *Conductor
+	rollbacks       *prometheus.CounterVec
+	storeFailures   *prometheus.CounterVec
+	rollbackSeconds prometheus.Histogram
+
+	mode, weight, revision, breaker, unfinished, unstored *prometheus.Desc
+}
+
+func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, append([]string{"model"}, labels...), nil)
+	}
+	m := &conductorMetrics{
+		conductor: c,
+		rollbacks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_rollbacks_total",
+			Help: "Rollbacks decided here, by trigger: breaker, operator."}, []string{"model", "trigger"}),
+		storeFailures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_store_failures_total",
+			Help: "Visits to the store that failed, by operation."}, []string{"operation"}),
+		rollbackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "understudy_rollback_seconds",
+			Help:    "Time from the breaker's trip to the routes without the challenger.",
+			Buckets: []float64{1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1}}),
+		mode:       desc("understudy_rollout_mode", "1 for the model's mode, 0 for the others.", "mode"),
+		weight:     desc("understudy_rollout_weight_ratio", "The challenger's share of live traffic, 0 to 1."),
+		revision:   desc("understudy_rollout_revision", "The revision of the model's state."),
+		breaker:    desc("understudy_breaker_state", "1 for the state of the challenger's breaker, 0 for the others.", "state"),
+		unfinished: desc("understudy_promotion_unfinished", "1 where a promoted challenger is not yet the file's champion."),
+		unstored:   desc("understudy_rollout_unstored", "1 where the state is unknown to the store, or the store's unknown here."),
+	}
+	if reg != nil {
+		reg.MustRegister(m, m.rollbacks, m.storeFailures, m.rollbackSeconds)
+	}
+	return m
+}
+
+// Describe lists the collected metrics.
+func (m *conductorMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.mode, m.weight, m.revision, m.breaker, m.unfinished, m.unstored} {
+		ch <- d
+	}
+}
+
+// Collect reads the models' states.
+func (m *conductorMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, one := range m.conductor.all() {
+		one.mu.Lock()
+		s, breaker := one.live.State, one.breakerState()
+		withdrawn := one.withdrawn
+		unfinished := s.Unfinished(one.conf.Configured)
+		unstored := !one.loaded || one.owed != nil
+		one.mu.Unlock()
+		if withdrawn || s.Model == "" {
+			continue
+		}
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Model}, labels...)...)
+		}
+		for mode := rollout.ModeChampion; mode <= rollout.ModeRolledBack; mode++ {
+			gauge(m.mode, truth(s.Mode == mode), mode.String())
+		}
+		gauge(m.weight, float64(s.Weight)/float64(rollout.FullWeight))
+		gauge(m.revision, float64(s.Revision))
+		gauge(m.unfinished, truth(unfinished))
+		gauge(m.unstored, truth(unstored))
+		if breaker == "" {
+			continue
+		}
+		for _, state := range []string{BreakerClosed, BreakerOpen, BreakerHalfOpen} {
+			gauge(m.breaker, truth(state == breaker), state)
+		}
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,61 @@
+package canary
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// view returns what operators see of the model; ok is false where the file no longer
+// names it.
+func (c *Conductor) view(m *model) (v rollout.View, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.withdrawn || m.live.Evidence == nil {
+		return v, false
+	}
+	m.accrue(c.o.Elapsed())
+	s, breaker := m.live.State, m.breakerState()
+	// The caller may keep and change what it gets.
+	s.Plan, s.Changes = slices.Clone(s.Plan), slices.Clone(s.Changes)
+	v = rollout.View{State: s, Progress: m.progress(), Figures: m.figures(), Breaker: breaker, Warnings: m.warnings()}
+	j := judge(s, v.Progress, breaker)
+	v.WaitingFor, v.Remaining = j.waiting, j.remaining
+	return v, true
+}
+
+// breakerState is empty without a challenger. mu is held.
+func (m *model) breakerState() string {
+	if m.live.Breaker == nil {
+		return ""
+	}
+	return m.live.Breaker.State()
+}
+
+// warnings say what needs an operator's eye. mu is held.
+func (m *model) warnings() (all []string) {
+	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	why := cmp.Or(m.trouble, "not tried yet")
+	switch {
+	case !m.loaded && m.asked != nil:
+		warn("the stored state can't be read: the champion serves alone, and the rollback asked for comes into force with the state: %s", why)
+	case !m.loaded:
+		warn("the stored state can't be read: the champion serves alone until it can be: %s", why)
+	case !m.settled:
+		warn("the config file's change waits: %s", why)
+	case m.trouble != "":
+		warn("the rollout holds: %s", why)
+	}
+	if m.owed != nil {
+		warn("rollback not stored yet, a restart would forget it: %s", cmp.Or(m.owed.trouble, "under way"))
+	}
+	if len(m.unaudited) > 0 && m.owed == nil {
+		warn("rollback not in the audit log yet: see to the audit file")
+	}
+	if m.live.State.Unfinished(m.conf.Configured) {
+		warn("promotion unfinished: set champion to %s in the file", m.live.State.Challenger)
+	}
+	return all
+}

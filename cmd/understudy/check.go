@@ -1,0 +1,236 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/understudy-serving/understudy/config"
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+func checkCommand() *cobra.Command {
+	path := ""
+	cmd := &cobra.Command{
+		Use:   "check --config FILE",
+		Short: "Check a config file and say what it means",
+		Long: `Read a config file as "understudy serve" does and say what was understood: the models, the
+plan in words, and what is probably not meant. Nothing is started and nothing is contacted.
+
+A file that is not valid gives one line for each mistake, "file:line: field: what is wrong
+and what would be right", and exit code 2.`,
+		Example: `  understudy check --config understudy.yaml
+  understudy check --config understudy.yaml -o json | jq .errors`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", "", "config `file`; required")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	out := bindFormat(cmd)
+	cmd.Flags().Lookup("output").Usage = "how to print: table for people, json for programs"
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(path)
+		if *out == formatJSON && (err == nil || errors.Is(err, config.ErrInvalid)) {
+			return checkedJSON(cmd.OutOrStdout(), cfg, err)
+		}
+		if err != nil {
+			if all := config.All(err); len(all) > 0 {
+				for _, e := range all {
+					cmd.PrintErrln(clean(e.Error()))
+				}
+				return &exitError{code: exitInvalid, err: err, said: true}
+			}
+			return err
+		}
+		_, err = fmt.Fprint(cmd.OutOrStdout(), clean(explainConfig(path, cfg)))
+		return err
+	}
+	return cmd
+}
+
+// checked is what `check -o json` prints.
+type checked struct {
+	Valid    bool           `json:"valid"`
+	Errors   []mistake      `json:"errors"`
+	Warnings []string       `json:"warnings"`
+	Models   []checkedModel `json:"models"`
+}
+
+type mistake struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Field   string `json:"field,omitempty"`
+	Problem string `json:"problem"`
+}
+
+type checkedModel struct {
+	Name       string   `json:"name"`
+	Champion   string   `json:"champion"`
+	Challenger string   `json:"challenger,omitempty"`
+	Plan       []string `json:"plan"`
+}
+
+// checkedJSON prints the result as JSON; err stays the command's.
+func checkedJSON(w io.Writer, cfg *config.Config, err error) error {
+	c := checked{Valid: err == nil, Errors: []mistake{}, Warnings: []string{}, Models: []checkedModel{}}
+	for _, e := range config.All(err) {
+		c.Errors = append(c.Errors, mistake{e.File, e.Line, e.Field, e.Problem})
+	}
+	if err != nil && len(c.Errors) == 0 {
+		c.Errors = append(c.Errors, mistake{Problem: err.Error()})
+	}
+	if cfg != nil {
+		c.Warnings = append(c.Warnings, cfg.Warnings()...)
+		for _, m := range cfg.Models {
+			c.Models = append(c.Models, checkedOf(m.Configured()))
+		}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if encErr := enc.Encode(c); encErr != nil {
+		return encErr
+	}
+	if err != nil {
+		return &exitError{code: exitInvalid, err: err, said: true}
+	}
+	return nil
+}
+
+func checkedOf(m rollout.Configured) checkedModel {
+	out := checkedModel{Name: m.Model, Champion: m.Champion.String(), Plan: []string{}}
+	if (m.Challenger != rollout.Spec{}) {
+		out.Challenger = m.Challenger.String()
+		out.Plan = append(out.Plan, planInWords(m.Plan)...)
+	}
+	return out
+}
+
+// explainConfig says in words what the file means.
+func explainConfig(path string, cfg *config.Config) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is valid: %d %s\n\n", path, len(cfg.Models), plural(len(cfg.Models), "model"))
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "clients\t%s\n", cfg.Listen.GRPC+encrypted(cfg.Listen.TLS))
+	fmt.Fprintf(t, "operators\t%s\n", cfg.Listen.Admin+encrypted(cfg.Admin.TLS)+", "+letIn(cfg.Admin.Tokens))
+	if cfg.Sink != nil {
+		k := cfg.Sink.Kafka
+		fmt.Fprintf(t, "records\ttopic %s at %s, as %s\n", k.Topic, strings.Join(k.Brokers, ", "), k.Encoding)
+	}
+	fmt.Fprintf(t, "state\t%s\n", cfg.Store.Path)
+	if cfg.Admin.Audit != "" {
+		fmt.Fprintf(t, "audit\t%s\n", cfg.Admin.Audit)
+	}
+	_ = t.Flush() // a strings.Builder takes all
+	for _, m := range cfg.Models {
+		b.WriteString("\n" + explainModel(m))
+	}
+	for _, w := range cfg.Warnings() {
+		b.WriteString("\nwarning: " + w)
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+func encrypted(t *config.ServerTLS) string {
+	switch {
+	case t == nil:
+		return ", plaintext"
+	case t.ClientCA != "":
+		return ", TLS with client certificates"
+	}
+	return ", TLS"
+}
+
+func letIn(tokens []config.Token) string {
+	if len(tokens) == 0 {
+		return "callers on this machine only"
+	}
+	var names []string
+	for _, t := range tokens {
+		names = append(names, t.Name+" ("+t.Role+")")
+	}
+	return "tokens of " + strings.Join(names, ", ")
+}
+
+func explainModel(m config.Model) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "model %s\n", m.Name)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "  champion\t%s\n", m.Champion.Spec)
+	if m.Challenger == nil {
+		fmt.Fprintf(t, "  challenger\tnone: requests pass through, unrecorded\n")
+		_ = t.Flush()
+		return b.String()
+	}
+	c, s, r := m.Challenger, m.Shadow, m.Breaker
+	fmt.Fprintf(t, "  challenger\t%s\n", c.Spec)
+	fmt.Fprintf(t, "  live calls\t%s each, at most %d at once; the champion answers where it fails\n", c.Timeout, c.MaxInFlight)
+	fmt.Fprintf(t, "  copies\tof %s of the requests, %s each, at most %d at once\n", s.Sample, s.Timeout, s.MaxInFlight)
+	fmt.Fprintf(t, "  split by\t%s\n", splitBy(m.RoutingKey))
+	fmt.Fprintf(t, "  breaker\ttrips after %d failures in a row, or at %s failures of at least %d calls in %s\n",
+		r.ConsecutiveFailures, percent(100*r.FailureRatio), r.MinRequests, r.Window)
+	for _, rule := range m.Compare {
+		fmt.Fprintf(t, "  compare\t%s\n", compareInWords(rule))
+	}
+	_ = t.Flush()
+	b.WriteString("  plan\n")
+	for i, words := range planInWords(m.Plan) {
+		fmt.Fprintf(&b, "    %d. %s\n", i+1, words)
+	}
+	return b.String()
+}
+
+func splitBy(sources []config.KeySource) string {
+	if len(sources) == 0 {
+		return "the gateway's own request id: a user may meet both arms"
+	}
+	var names []string
+	for _, s := range sources {
+		names = append(names, s.String())
+	}
+	return strings.Join(names, ", else ") + ", else the gateway's own request id"
+}
+
+func compareInWords(r rollout.CompareRule) string {
+	if r.Kind == rollout.CompareScore {
+		return fmt.Sprintf("%s as score, within %v + %v × |champion|", r.Output, r.ATol, r.RTol)
+	}
+	return fmt.Sprintf("%s as %s", r.Output, r.Kind)
+}
+
+// planInWords has one sentence for each resting place and the end.
+func planInWords(p rollout.Plan) []string {
+	if len(p) == 0 {
+		return []string{"copies only, until an operator acts"}
+	}
+	var out []string
+	part := "copies only"
+	for _, s := range p {
+		switch {
+		case s.Kind == rollout.StepSetWeight:
+			part = "the challenger answers " + s.Weight.String()
+		case s.Manual:
+			out = append(out, part+", until `understudy resume`")
+		default:
+			unit := "requests"
+			if part == "copies only" {
+				unit = "pairs of predictions"
+			}
+			least := count(s.MinRequests) + " " + unit
+			if s.Bake > 0 {
+				least = s.Bake.String() + " and " + least
+			}
+			out = append(out, part+", for at least "+least)
+		}
+	}
+	return append(out, "promoted: the challenger answers everything")
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}

@@ -1,0 +1,114 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// buffer is a screen's paper that a test can read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// The whole play, as `understudy demo --once`.
+func TestOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	var out buffer
+	dir := filepath.Join(t.TempDir(), "demo")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	begin := time.Now()
+	m, err := Run(ctx, Options{Once: true, Dir: dir, Screen: &Screen{out: &out}})
+	log, _ := os.ReadFile(filepath.Join(dir, "gateway.log"))
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out.String(), log)
+	}
+	t.Logf("took %v", time.Since(begin))
+	if err := m.Check(); err != nil {
+		t.Errorf("%v\n%s\n%s", err, out.String(), log)
+	}
+	for _, want := range []string{"shadow", "canary 5%", "canary 25%", "canary 50%", "promoted", "(fault)", "rolled_back", "All is as promised"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the story does not tell of %q", want)
+		}
+	}
+	for _, name := range []string{"understudy.yaml", "audit.jsonl", "state.db"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The interactive play, with short steps, up to Ctrl-C.
+func TestUntilInterrupted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	var out buffer
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Run(ctx, Options{Step: 500 * time.Millisecond, GRPCPort: freePort(0), AdminPort: freePort(0), KafkaPort: freePort(0), Screen: &Screen{out: &out}})
+		ended <- err
+	}()
+	lights := regexp.MustCompile(`cancer-risk .* promoted · [1-9]\d* requests · 0 errors`)
+	for deadline := time.Now().Add(time.Minute); !lights.MatchString(out.String()); time.Sleep(50 * time.Millisecond) {
+		select {
+		case err := <-ended:
+			t.Fatalf("ended by itself: %v\n%s", err, out.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no light traffic after a minute:\n%s", out.String())
+		}
+	}
+	interrupt()
+	if err := <-ended; err != nil {
+		t.Errorf("interrupted: %v", err)
+	}
+	for _, want := range []string{"Try next", "kcat -C -b 127.0.0.1:", "grpcurl -plaintext", "understudy watch", "The curtain falls", "requests, 0 errors."} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the story does not tell of %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestInterruptedEarly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts everything")
+	}
+	for once, fails := range map[bool]bool{false: false, true: true} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, interrupt)
+		if _, err := Run(ctx, Options{Once: once}); (err != nil) != fails {
+			t.Errorf("once %v: %v", once, err)
+		}
+	}
+}

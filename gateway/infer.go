@@ -1,0 +1,287 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/understudy-serving/understudy/oip"
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// visit is one ModelInfer on its way through the gateway.
+type visit struct {
+	g        *Gateway
+	route    *route
+	head     oip.Request
+	request  *rollout.Payload
+	md       rollout.Metadata
+	id       string
+	key      string
+	received time.Time
+
+	// calling is the arm whose call is under way, if any: where a panic would strike.
+	calling rollout.Arm
+	served  rollout.Arm
+	// outcome is observed in close, whatever happens.
+	outcome rollout.Outcome
+	// record is nil unless the request was accepted for one.
+	record *rollout.Exchange
+}
+
+// infer answers a ModelInferRequest. The caller keeps its reference to req, gives md away
+// and owns the reply; the payload is there exactly if the code is OK.
+func (g *Gateway) infer(ctx context.Context, req *rollout.Payload, md rollout.Metadata) (reply rollout.Reply) {
+	v := visit{g: g, request: req, md: md, received: g.now()}
+	defer func() {
+		if p := recover(); p != nil {
+			reply = v.panicked(p)
+		}
+		v.close(&reply)
+	}()
+	if refused := v.admit(); refused.Code != rollout.OK {
+		return rollout.Reply{Status: refused}
+	}
+	if v.outcome.Arm == rollout.Challenger && v.route.Mode == rollout.ModeCanary {
+		return v.perform(ctx)
+	}
+	return v.serve(ctx, v.outcome.Arm)
+}
+
+// admit finds the route and assigns an arm.
+func (v *visit) admit() rollout.Status {
+	var err error
+	if v.head, err = oip.PeekRequest(v.request); err != nil {
+		return rollout.Status{Code: rollout.InvalidArgument, Message: err.Error()}
+	}
+	var refused rollout.Status
+	if v.route, refused = v.g.table.Load().find(v.head.Model, v.head.Version); v.route != nil {
+		v.id = newID(v.received)
+	}
+	if refused.Code != rollout.OK {
+		return refused
+	}
+	if err := forward(v.md); err != nil {
+		return rollout.Status{Code: rollout.InvalidArgument, Message: err.Error()}
+	}
+	v.assign()
+	return rollout.Status{}
+}
+
+// assign is where a request becomes the rollout's: from here on it has an outcome, and
+// a record if it is eligible.
+func (v *visit) assign() {
+	r := v.route
+	arm := r.answering
+	if r.recorded() || r.Mode == rollout.ModeCanary {
+		v.key = v.routingKey()
+	}
+	if r.Mode == rollout.ModeCanary && r.Pick(v.key) == rollout.Challenger {
+		arm = rollout.Challenger
+	}
+	v.outcome = rollout.Outcome{Arm: arm, Weight: r.Weight, Entered: r.Entered}
+	if !r.recorded() {
+		return
+	}
+	v.record = &rollout.Exchange{
+		ID: v.id, RequestID: v.head.ID, Key: v.key, Metadata: v.md,
+		Model: r.Model, Revision: r.Revision, Entered: r.Entered, Mode: r.Mode, Weight: r.Weight,
+		Assigned: arm, ReceivedAt: v.received, Request: v.request.Ref(),
+		Champion:   rollout.Call{Spec: r.Champion.Spec, Absent: rollout.NotCalled},
+		Challenger: rollout.Call{Spec: r.Challenger.Spec, Absent: rollout.NotCalled},
+	}
+	r.Recorder.Accept()
+}
+
+// routingKey returns the first value that the sources name; an empty one is no key, else
+// all who have none would share one arm.
+func (v *visit) routingKey() string {
+	for _, source := range v.route.RoutingKey {
+		var key string
+		if source.Kind == KeyHeader {
+			key, _ = v.md.Get(source.Name)
+		} else {
+			key, _ = v.head.Parameter(source.Name)
+		}
+		if key != "" {
+			return key
+		}
+	}
+	return v.id
+}
+
+// serve lets the assigned arm answer: one attempt, and whatever it says goes to the
+// client.
+func (v *visit) serve(ctx context.Context, arm rollout.Arm) rollout.Reply {
+	e := v.call(ctx, ctx, arm)
+	v.settle(&e)
+	return v.answer(ctx, arm, &e)
+}
+
+// ended is a call to an arm and what is to be said of it.
+type ended struct {
+	rollout.Ending
+	reply    rollout.Reply
+	response oip.Response
+	blame    rollout.Blame
+	latency  time.Duration
+}
+
+// errNoMessage is what an OK without a message is.
+var errNoMessage = errors.New("OK without a message")
+
+// call calls an arm under its own context, which may end before the caller's, and
+// writes down what came of it.
+func (v *visit) call(caller, own context.Context, arm rollout.Arm) ended {
+	to := v.route.arm(arm)
+	request := v.head.WithNames(to.Spec.Model, to.Spec.Version)
+	defer request.Free()
+	v.calling = arm
+	began := v.g.now()
+	reply := to.Upstream.Call(own, oip.MethodModelInfer, request, v.md)
+	e := ended{reply: reply, latency: v.g.now().Sub(began)}
+	v.calling = rollout.NoArm
+	e.judge(caller, own)
+	v.note(arm, &e)
+	return e
+}
+
+// judge looks at how the call ended and lays the blame.
+func (e *ended) judge(caller, own context.Context) {
+	e.Code = e.reply.Status.Code
+	e.CallerGone = caller.Err() != nil
+	if e.Code == rollout.OK {
+		err := errNoMessage
+		if e.reply.Payload != nil {
+			e.response, err = oip.PeekResponse(e.reply.Payload)
+		}
+		e.Malformed = err != nil
+	}
+	// A status that came in just before the budget ended is the server's own.
+	e.OwnBudget = !e.CallerGone &&
+		(e.Code == rollout.DeadlineExceeded || e.Code == rollout.Canceled && own.Err() != nil)
+	e.blame = rollout.Judge(e.Ending)
+}
+
+// absent says why the call gave no prediction, or nothing.
+func (e *ended) absent() rollout.Reason {
+	switch {
+	case e.Malformed:
+		return rollout.Malformed
+	case e.Code == rollout.OK:
+		return ""
+	case e.OwnBudget, e.Code == rollout.DeadlineExceeded:
+		return rollout.Timeout
+	case e.Code == rollout.Canceled && e.CallerGone:
+		return rollout.Cancelled
+	}
+	return rollout.Failed
+}
+
+// note writes the call into the record.
+func (v *visit) note(arm rollout.Arm, e *ended) {
+	if v.record == nil {
+		return
+	}
+	call := v.recordOf(arm)
+	call.Status, call.Latency, call.Absent = e.reply.Status, e.latency, e.absent()
+	if call.Absent == "" {
+		call.Response = e.reply.Payload.Ref()
+	}
+}
+
+func (v *visit) recordOf(arm rollout.Arm) *rollout.Call {
+	if arm == rollout.Challenger {
+		return &v.record.Challenger
+	}
+	return &v.record.Champion
+}
+
+// settle fixes the outcome of the assigned arm's call.
+func (v *visit) settle(e *ended) {
+	v.outcome.Code, v.outcome.Blame, v.outcome.Latency = e.Code, e.blame, e.latency
+}
+
+// answer makes the client's reply of an arm's: with the public name, the version of the
+// arm and the client's id.
+func (v *visit) answer(ctx context.Context, arm rollout.Arm, e *ended) rollout.Reply {
+	reply := e.reply
+	if e.Code != rollout.OK || e.Malformed {
+		reply.Payload.Free()
+		reply.Payload = nil
+		if e.Malformed {
+			reply.Status = v.malformed(ctx, arm)
+		}
+		if !e.CallerGone {
+			v.served = arm
+		}
+		return reply
+	}
+	v.served = arm
+	version, id := v.route.arm(arm).Spec.Version, v.head.ID
+	if version == "" {
+		version = e.response.Version
+	}
+	if id == "" {
+		id = e.response.ID // some servers make one up
+	}
+	reply.Payload = e.response.WithNames(v.route.Model, version, id)
+	e.reply.Payload.Free()
+	return reply
+}
+
+func (v *visit) malformed(ctx context.Context, arm rollout.Arm) rollout.Status {
+	if err := ctx.Err(); err != nil {
+		return gone(err)
+	}
+	return rollout.Status{Code: rollout.Internal,
+		Message: fmt.Sprintf("the answer of model %q (%s) is not a well-formed ModelInferResponse", v.route.Model, arm)}
+}
+
+// gone is the status for a caller who no longer waits.
+func gone(err error) rollout.Status {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return rollout.Status{Code: rollout.DeadlineExceeded, Message: err.Error()}
+	}
+	return rollout.Status{Code: rollout.Canceled, Message: err.Error()}
+}
+
+// panicked makes what is left of a request into an INTERNAL.
+func (v *visit) panicked(p any) rollout.Reply {
+	reply := rollout.Reply{Status: v.g.recovered(p, v.head.Model)}
+	v.served = rollout.NoArm
+	if v.record != nil && v.calling != rollout.NoArm {
+		call := v.recordOf(v.calling)
+		call.Status, call.Absent = reply.Status, rollout.Failed
+	}
+	if v.outcome.Blame != rollout.OnChallenger {
+		v.outcome.Code, v.outcome.Blame = rollout.Internal, rollout.OnCaller
+	}
+	return reply
+}
+
+// close counts, observes and offers: once for each request, however it ended.
+func (v *visit) close(reply *rollout.Reply) {
+	code := reply.Status.Code
+	if v.route == nil {
+		v.g.metrics.unrouted.inc(code)
+		return
+	}
+	if reply.Header == nil {
+		reply.Header = make(rollout.Metadata, 1)
+	}
+	reply.Header[IDHeader] = []string{v.id}
+	v.route.metrics.answered(v.served, code, v.g.now().Sub(v.received))
+	defer v.offer()
+	if v.outcome.Arm != rollout.NoArm && v.route.Observer != nil {
+		v.route.Observer.Observe(v.outcome)
+	}
+}
+
+func (v *visit) offer() {
+	if v.record != nil {
+		v.record.Served, v.record.Diverted = v.served, v.outcome.Diverted
+		v.route.Recorder.Offer(v.record)
+	}
+}

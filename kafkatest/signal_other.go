@@ -1,0 +1,25 @@
+//go:build !unix
+
+package kafkatest
+
+import (
+	"errors"
+	"syscall"
+)
+
+// errNoSignals is the answer where a process cannot be paused from outside.
+var errNoSignals = errors.New("this system has no signals")
+
+func attributes() *syscall.SysProcAttr { return nil }
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it has ended already where this fails
+	<-p.done
+}
+
+func (p *process) terminate() error { return errNoSignals }
+func (p *process) pause() error     { return errNoSignals }
+func (p *process) resume() error    { return errNoSignals }
+
+// lock does nothing here: run one test binary at a time until the artifacts are there.
+func lock(string) (unlock func(), err error) { return func() {}, nil }

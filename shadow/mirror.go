@@ -1,0 +1,234 @@
+package shadow
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/understudy-serving/understudy/oip"
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// Upstream is the mirror's own connection to the challenger.
+type Upstream interface {
+	Call(ctx context.Context, method string, req *rollout.Payload, md rollout.Metadata) rollout.Reply
+}
+
+// Breaker stands between the mirror and a failing challenger. done must be called
+// once with how the call ended.
+type Breaker interface {
+	Allow() (done func(rollout.Outcome), ok bool)
+}
+
+// Observer gathers the evidence of the rehearsal.
+type Observer interface {
+	Observe(rollout.Outcome)
+	Skipped(rollout.Reason)
+	Compared(*rollout.Comparison)
+}
+
+// Recorder takes an exchange over and gives it exactly one record or counted drop.
+type Recorder interface {
+	Record(*rollout.Exchange)
+}
+
+// Options says what a Mirror works with. All fields are required.
+type Options struct {
+	Model    string
+	Spec     rollout.Spec
+	Upstream Upstream
+	Breaker  Breaker
+	Observer Observer
+	Recorder Recorder
+	Comparer *Comparer
+	Logger   *slog.Logger
+	Metrics  *Metrics
+
+	// Sampled tells by routing key whether a request is copied.
+	Sampled func(key string) bool
+	// Outgoing makes the copy's metadata from the client's: marked, without credentials.
+	Outgoing func(rollout.Metadata) rollout.Metadata
+	// Timeout bounds each copy; the client's deadline does not.
+	Timeout time.Duration
+	// MaxInFlight and MaxBytes bound the copies in flight, in calls and in bytes of
+	// payload held for them. Above either, requests are shed.
+	MaxInFlight int64
+	MaxBytes    int64
+}
+
+// Mirror sends copies to one rollout's challenger. Safe for concurrent use.
+type Mirror struct {
+	o        Options
+	metrics  modelMetrics
+	inFlight atomic.Int64
+	bytes    atomic.Int64
+	stopped  atomic.Bool
+	// idle gets a token whenever a stopped mirror's last copy ends.
+	idle   chan struct{}
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// NewMirror returns a mirror that is ready for Offer. Close it.
+func NewMirror(o Options) *Mirror {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Mirror{o: o, metrics: o.Metrics.forModel(o.Model), idle: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+}
+
+// Offer takes over an exchange that the client has its answer to. It never blocks:
+// the copy is made in the background, or not at all. Either way the exchange reaches
+// the Recorder exactly once.
+func (m *Mirror) Offer(x *rollout.Exchange) {
+	if x.Assigned == rollout.Challenger {
+		// The challenger's own requests are not copied to the champion, and a diverted
+		// one was kept from the challenger for a reason.
+		m.o.Recorder.Record(x)
+		return
+	}
+	size := x.Size()
+	done, why := m.enter(x.Key, size)
+	if why != "" {
+		x.Challenger.Absent = why
+		m.o.Observer.Skipped(why)
+		m.metrics.skipped(why)
+		m.o.Recorder.Record(x)
+		return
+	}
+	go m.rehearse(x, size, done)
+}
+
+// enter admits an exchange and reserves its place, or says why not. The breaker comes
+// last, for it gives out probes that must be used.
+func (m *Mirror) enter(key string, size int64) (done func(rollout.Outcome), why rollout.Reason) {
+	if !m.o.Sampled(key) {
+		return nil, rollout.NotSampled
+	}
+	if !m.reserve(size) {
+		return nil, rollout.Shed
+	}
+	// Looked at behind the reservation: Close stops first and then waits for what is reserved.
+	if m.stopped.Load() {
+		m.release(size)
+		return nil, rollout.NotCalled
+	}
+	done, ok := m.o.Breaker.Allow()
+	if !ok {
+		m.release(size)
+		return nil, rollout.BreakerOpen
+	}
+	return done, ""
+}
+
+func (m *Mirror) reserve(size int64) bool {
+	if m.inFlight.Add(1) > m.o.MaxInFlight {
+		m.inFlight.Add(-1)
+		return false
+	}
+	if m.bytes.Add(size) > m.o.MaxBytes {
+		m.bytes.Add(-size)
+		m.inFlight.Add(-1)
+		return false
+	}
+	m.metrics.inFlight.Inc()
+	m.metrics.bytes.Add(float64(size))
+	return true
+}
+
+func (m *Mirror) release(size int64) {
+	m.metrics.inFlight.Dec()
+	m.metrics.bytes.Sub(float64(size))
+	m.bytes.Add(-size)
+	if m.inFlight.Add(-1) == 0 && m.stopped.Load() {
+		select {
+		case m.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// rehearse makes the copy, compares, and hands the exchange on.
+func (m *Mirror) rehearse(x *rollout.Exchange, size int64, done func(rollout.Outcome)) {
+	outcome := rollout.Outcome{Arm: rollout.Challenger, Mirrored: true, Weight: x.Weight, Entered: x.Entered,
+		Code: rollout.Internal, Blame: rollout.OnCaller}
+	x.Challenger.Absent = rollout.Failed
+	defer func() {
+		if r := recover(); r != nil {
+			m.o.Logger.Error("the mirror panicked; the request is recorded without a comparison: please report this",
+				"model", m.o.Model, "id", x.ID, "panic", r, "stack", string(debug.Stack()))
+		}
+		done(outcome)
+		m.o.Observer.Observe(outcome)
+		m.metrics.ended(outcome)
+		m.o.Recorder.Record(x)
+		m.release(size)
+	}()
+	outcome = m.call(x, outcome)
+	if !x.Champion.Answered() || !x.Challenger.Answered() {
+		return
+	}
+	outcome.Paired = true
+	x.Comparison = m.o.Comparer.Compare(x.Champion.Response, x.Challenger.Response)
+	m.o.Observer.Compared(x.Comparison)
+	m.metrics.compared(x.Comparison)
+}
+
+// call sends the copy, fills x.Challenger and returns how it ended.
+func (m *Mirror) call(x *rollout.Exchange, outcome rollout.Outcome) rollout.Outcome {
+	x.Challenger.Spec = m.o.Spec
+	peeked, err := oip.PeekRequest(x.Request)
+	if err != nil { // the gateway took it, so this is no client's doing
+		x.Challenger.Status = rollout.Status{Code: rollout.Internal, Message: err.Error()}
+		return outcome
+	}
+	req := peeked.WithNames(m.o.Spec.Model, m.o.Spec.Version)
+	defer req.Free()
+	ctx, cancel := context.WithTimeout(m.ctx, m.o.Timeout)
+	defer cancel()
+
+	start := time.Now()
+	reply := m.o.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
+	outcome.Latency = time.Since(start)
+
+	ending := rollout.Ending{
+		Code:       reply.Status.Code,
+		OwnBudget:  reply.Status.Code == rollout.DeadlineExceeded,
+		CallerGone: m.ctx.Err() != nil,
+	}
+	if reply.Status.Code == rollout.OK {
+		_, err := oip.PeekResponse(reply.Payload)
+		ending.Malformed = err != nil
+	}
+	outcome.Code = reply.Status.Code
+	outcome.Blame = rollout.Judge(ending).Settle(x.Champion.Status.Code == rollout.OK)
+
+	x.Challenger.Status, x.Challenger.Latency = reply.Status, outcome.Latency
+	x.Challenger.Absent = ending.Absent()
+	if x.Challenger.Absent == "" {
+		x.Challenger.Response = reply.Payload
+	} else {
+		reply.Payload.Free()
+	}
+	return outcome
+}
+
+// Stop ends the rehearsal: from its return on no new copy is sent. Those on their way
+// go on.
+func (m *Mirror) Stop() { m.stopped.Store(true) }
+
+// Close stops the mirror and waits for the copies on their way. Where ctx ends first
+// they are cancelled; their exchanges are recorded all the same.
+func (m *Mirror) Close(ctx context.Context) {
+	m.Stop()
+	defer m.cancel()
+	cut := ctx.Done()
+	for m.inFlight.Load() > 0 {
+		select {
+		case <-m.idle:
+		case <-cut:
+			m.cancel()
+			cut = nil
+		}
+	}
+}

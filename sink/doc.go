@@ -1,0 +1,20 @@
+// Package sink turns exchanges into records on a Kafka topic, without ever making
+// the data path wait.
+//
+// It has three layers, each with a goroutine of its own and a bound of its own:
+//
+//   - the intake: Record puts an exchange into a queue bounded in count and bytes,
+//     or drops it; the encoder takes it out, makes it a record (an
+//     understudy.record.v1.Prediction on the wire, payloads spliced in as they were
+//     received) and frees the payloads;
+//   - the Spool: encoded records wait there, oldest first, until Kafka has confirmed
+//     them; the one here lives in memory;
+//   - the sender: it reads a window of the oldest records, produces them with
+//     acks=all, keeps trying what can heal, and trims what is settled.
+//
+// One ledger counts every record once through all of that; see Counts.
+//
+// Whatever a client or a model server sends, each record on the topic decodes:
+// payloads are checked as they are spliced in, and one that a consumer could not
+// decode is replaced by a digest, as is one that is too large for the topic.
+package sink

@@ -1,0 +1,372 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// The window of records being sent, and how the sender waits for what can heal.
+const (
+	windowRecords = 4096
+	windowBytes   = 8 << 20
+	backoffMin    = 100 * time.Millisecond
+	backoffMax    = 2 * time.Second
+	// maxStrikes is how often one record may get an answer that could be meant for
+	// it or for all, before the broker is taken at its word; see sender.doubt.
+	maxStrikes = 5
+)
+
+// producer sends records to Kafka.
+type producer interface {
+	// message readies d for the broker. An error says that d.record is no record.
+	message(d *delivery) error
+	// write sends batch, and returns when the end of each delivery is known or ctx
+	// has ended; how each ended stands in the deliveries.
+	write(ctx context.Context, batch []*delivery)
+	// close cuts off what is still being written, and returns when nothing is any more,
+	// or after a second.
+	close()
+}
+
+// delivery is one record on its way to Kafka.
+type delivery struct {
+	position uint64
+	record   []byte
+	message  kafka.Message
+	// alone asks for a produce request of its own, so that its answer is about
+	// nothing else.
+	alone   bool
+	cuts    int // how often it was cut on the way
+	strikes int // see sender.doubt
+	seen    int64
+	settled bool
+
+	// How the last write ended, filled in by the producer. done tells that the
+	// answer in err is the broker's or the transport's for the very request that
+	// carried the record, along with company-1 others.
+	done    atomic.Bool
+	err     error
+	company int
+}
+
+// end says how the last write ended.
+func (d *delivery) end(err error, company int) {
+	d.err, d.company = err, company
+	d.done.Store(true)
+}
+
+// errUnwritten is the end of a delivery for which there was no answer.
+var errUnwritten = errors.New("no answer")
+
+// sender moves records from the spool to Kafka: one goroutine, one write at a time.
+// Its window holds the oldest unsettled records in spool order. Records that fail
+// stay in it and wait out a backoff while later ones go on, so that one bad
+// partition does not hold up the others before it has filled the window.
+type sender struct {
+	sink     *Sink
+	health   *health
+	producer producer
+	wake     chan struct{}
+	stop     chan struct{} // closed by finish
+	ended    chan struct{}
+
+	window   []*delivery
+	bytes    int    // of records in the window
+	read     uint64 // position of the last record read
+	backoff  time.Duration
+	retryAt  time.Time
+	outage   bool  // the last write delivered nothing
+	accepted int64 // records that Kafka took, ever
+	entries  []Entry
+	batch    []*delivery
+}
+
+func newSender(s *Sink, h *health, p producer) *sender {
+	return &sender{sink: s, health: h, producer: p,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// poke tells that the spool has something.
+func (s *sender) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish lets run end once the spool is empty.
+func (s *sender) finish() { close(s.stop) }
+
+// untrimmed counts records that are settled but still in the spool: after run only.
+func (s *sender) untrimmed() (n int) {
+	for _, d := range s.window {
+		if d.settled {
+			n++
+		}
+	}
+	return n
+}
+
+// run sends until the spool is empty after finish, or ctx ends.
+func (s *sender) run(ctx context.Context) {
+	defer close(s.ended)
+	for ctx.Err() == nil {
+		batch, stopped, drained := s.next()
+		if len(batch) > 0 {
+			s.send(ctx, batch)
+			continue
+		}
+		if drained {
+			break
+		}
+		s.wait(ctx, stopped)
+	}
+	// A write that was cut off may have reached Kafka all the same: its end counts.
+	s.producer.close()
+	for _, d := range s.window {
+		if !d.settled && d.done.Load() && d.err == nil {
+			s.deliver(d)
+		}
+	}
+	s.trim()
+}
+
+// next returns what is due: failed records when their backoff is over, and fresh
+// ones unless nothing gets through. drained says that after finish nothing is left.
+func (s *sender) next() (batch []*delivery, stopped, drained bool) {
+	select { // before the spool is read, for all is in it by then
+	case <-s.stop:
+		stopped = true
+	default:
+	}
+	due := !time.Now().Before(s.retryAt)
+	if s.outage && !due {
+		return nil, stopped, false
+	}
+	s.outage = false
+	s.batch = s.batch[:0]
+	for _, d := range s.window {
+		if !d.settled && due {
+			s.batch = append(s.batch, d)
+		}
+	}
+	err := s.fill()
+	if err != nil {
+		s.sink.log.Error("the spool can't be read, trying again: check its disk", "error", err)
+		s.outage = true
+		s.postpone()
+	}
+	return s.batch, stopped, stopped && err == nil && len(s.window) == 0
+}
+
+// fill reads fresh records into the window and the batch.
+func (s *sender) fill() (err error) {
+	room, bytes := windowRecords-len(s.window), windowBytes-s.bytes
+	if room <= 0 || bytes <= 0 {
+		return nil
+	}
+	if s.entries, err = s.sink.spool.Read(s.entries[:0], s.read, room, bytes); err != nil {
+		return err
+	}
+	fresh := make([]delivery, len(s.entries))
+	for i, e := range s.entries {
+		d := &fresh[i]
+		d.position, d.record = e.Position, e.Record
+		s.read = e.Position
+		s.window = append(s.window, d)
+		s.bytes += len(d.record)
+		if err := s.producer.message(d); err != nil {
+			s.sink.log.Error("a record in the spool is damaged and was dropped: check the spool's disk", "error", err)
+			s.sink.ledger.dropUnsent(DropEncode, 1)
+			s.settle(d)
+			continue
+		}
+		s.batch = append(s.batch, d)
+	}
+	clear(s.entries)
+	s.trim()
+	return nil
+}
+
+// wait returns when something may have become due.
+func (s *sender) wait(ctx context.Context, stopped bool) {
+	stop := s.stop
+	if stopped {
+		stop = nil
+	}
+	var retry <-chan time.Time
+	if s.outage || len(s.window) > 0 {
+		t := time.NewTimer(time.Until(s.retryAt))
+		defer t.Stop()
+		retry = t.C
+	}
+	wake := s.wake
+	if s.outage {
+		wake = nil
+	}
+	select {
+	case <-wake:
+	case <-retry:
+	case <-stop:
+	case <-ctx.Done():
+	}
+}
+
+// send writes batch and settles each record by how it ended.
+func (s *sender) send(ctx context.Context, batch []*delivery) {
+	began := time.Now()
+	for _, d := range batch {
+		d.done.Store(false)
+		d.err, d.company = errUnwritten, 0
+	}
+	s.producer.write(ctx, batch)
+	if ctx.Err() != nil {
+		return // run looks again when nothing is being written any more
+	}
+	s.sink.metrics.produce.Observe(time.Since(began).Seconds())
+	var heal error
+	delivered, again := 0, false
+	for _, d := range batch {
+		if d.err == nil {
+			s.deliver(d)
+			delivered++
+		}
+	}
+	for _, d := range batch {
+		if d.err == nil {
+			continue
+		}
+		now := s.judge(d)
+		again = again || now
+		if !now && !d.settled {
+			heal = d.err
+		}
+	}
+	s.trim()
+	s.schedule(delivered, again, heal)
+}
+
+// schedule decides when to write again after a write that delivered some records, of
+// which others are to be tried again at once, or failed with heal.
+func (s *sender) schedule(delivered int, again bool, heal error) {
+	s.outage = false
+	switch {
+	case heal != nil:
+		s.health.sent(heal)
+		s.outage = delivered == 0 && !again
+		if !time.Now().Before(s.retryAt) { // else a retry is pending: fresh failures must not put it off
+			s.postpone()
+		}
+	case len(s.window) == 0:
+		s.health.sent(nil)
+		s.backoff, s.retryAt = 0, time.Time{}
+	}
+	if again {
+		s.retryAt = time.Time{}
+	}
+}
+
+// postpone puts the next try off, a little longer each time, by chance so that many
+// gateways do not come back as one.
+func (s *sender) postpone() {
+	s.backoff = min(max(2*s.backoff, backoffMin), backoffMax)
+	s.retryAt = time.Now().Add(s.backoff/2 + rand.N(s.backoff/2+1))
+}
+
+// judge decides what becomes of a record whose write failed, and whether to try it
+// again at once.
+func (s *sender) judge(d *delivery) (again bool) {
+	verdict, reason := classify(d.err)
+	s.sink.metrics.errors.WithLabelValues(reason).Inc()
+	switch {
+	case verdict == heals:
+		return false
+	case verdict == tooLarge && d.company > 1:
+		return true // the producer makes its requests smaller
+	case verdict == tooLarge:
+		return s.shrink(d)
+	case d.company > 1:
+		d.alone = true // find out which one was meant
+		return true
+	case verdict == doubtful && s.doubt(d):
+		return false
+	}
+	s.reject(d)
+	return false
+}
+
+// doubt tells whether the broker's answer to a record may have been meant for all
+// records, and will heal: yes, until it has come maxStrikes times while the broker
+// took others.
+func (s *sender) doubt(d *delivery) bool {
+	if d.strikes == 0 {
+		d.seen = s.accepted
+	}
+	d.strikes++
+	return d.strikes < maxStrikes || d.seen == s.accepted
+}
+
+// shrink cuts a record that the broker found too large, harder each time.
+func (s *sender) shrink(d *delivery) (again bool) {
+	for d.cuts < 2 {
+		d.cuts++
+		smaller, err := recut(d.record, d.cuts > 1)
+		if err != nil {
+			break
+		}
+		if len(smaller) >= len(d.record) {
+			continue
+		}
+		s.bytes += len(smaller) - len(d.record)
+		d.record = smaller
+		if s.producer.message(d) != nil {
+			break
+		}
+		s.sink.metrics.cut.Inc()
+		return true
+	}
+	s.reject(d)
+	return false
+}
+
+func (s *sender) reject(d *delivery) {
+	s.sink.log.Error("the broker refuses a record for good, it was dropped: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
+		"id", string(d.message.Key), "bytes", len(d.record), "error", d.err)
+	s.sink.ledger.dropUnsent(DropRejected, 1)
+	s.settle(d)
+}
+
+func (s *sender) deliver(d *delivery) {
+	s.accepted++
+	s.sink.ledger.delivered.Add(1)
+	s.settle(d)
+}
+
+// settle lets go of a record that has been counted.
+func (s *sender) settle(d *delivery) {
+	s.bytes -= len(d.record)
+	d.settled, d.record, d.message = true, nil, kafka.Message{}
+}
+
+// trim lets the settled records at the front of the window go.
+func (s *sender) trim() {
+	n := 0
+	for n < len(s.window) && s.window[n].settled {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	if err := s.sink.spool.Trim(s.window[n-1].position); err != nil {
+		s.sink.log.Warn("the spool did not forget delivered records, some may be sent twice: check its disk", "error", err)
+	}
+	clear(s.window[:n])
+	if s.window = s.window[n:]; len(s.window) == 0 {
+		s.window = nil
+	}
+}

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// The buckets: each maps a model's name to an encoded value.
+var (
+	statesBucket   = []byte("states")
+	progressBucket = []byte("progress")
+)
+
+// File is a store in one local file (bbolt). One process at a time holds it. Every
+// acknowledged write is on disk.
+//
+// The file is opened by the first method that needs it, and again by the next one where
+// that failed; until then methods return ErrUnavailable.
+type File struct {
+	path     string
+	opened   opener
+	watchers watchers
+}
+
+// NewFile returns the store at path without touching the disk.
+func NewFile(path string) *File { return &File{path: path, opened: opener{path: path}} }
+
+// Open returns the store at path with the file open, created with mode 0600 where it is
+// missing, and its folder too. It waits at most half a second for another process that
+// holds the file.
+func Open(path string) (*File, error) {
+	f := NewFile(path)
+	if err := f.do(context.Background(), func(*bolt.DB) error { return nil }); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Close gives the file back and ends every Watch. Methods return ErrUnavailable
+// afterwards. It waits for methods under way.
+func (f *File) Close() error {
+	f.watchers.close()
+	return f.opened.close()
+}
+
+// do runs work on the open file, and makes its errors those that a store returns.
+func (f *File) do(ctx context.Context, work func(*bolt.DB) error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	err := f.opened.use(work)
+	if err == nil || errors.Is(err, ErrStale) || errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%w: file %s: %w", ErrUnavailable, f.path, err)
+}
+
+// Load returns the model's state, or ErrNotFound.
+func (f *File) Load(ctx context.Context, model string) (s rollout.State, err error) {
+	err = f.do(ctx, func(db *bolt.DB) error {
+		return db.View(func(tx *bolt.Tx) (err error) {
+			s, err = stateIn(tx, model)
+			if err == nil && s.Revision == 0 {
+				return fmt.Errorf("model %s: %w", model, ErrNotFound)
+			}
+			return err
+		})
+	})
+	return s, err
+}
+
+// List returns every stored state, by model name.
+func (f *File) List(ctx context.Context) (all []rollout.State, err error) {
+	err = f.do(ctx, func(db *bolt.DB) (err error) {
+		all, err = statesIn(db)
+		return err
+	})
+	return all, err
+}
+
+// CompareAndSwap stores next where the stored revision is expected (0: where nothing is
+// stored), and else returns a StaleError with what is stored. next.Revision must be over
+// expected.
+func (f *File) CompareAndSwap(ctx context.Context, expected uint64, next rollout.State) error {
+	if err := checkSwap(expected, next); err != nil {
+		return err
+	}
+	value, err := encode(next)
+	if err != nil {
+		return fmt.Errorf("store: encode the state of %s: %w", next.Model, err)
+	}
+	return f.do(ctx, func(db *bolt.DB) error {
+		return f.watchers.publish(next, func() error {
+			return db.Update(func(tx *bolt.Tx) error {
+				current, err := stateIn(tx, next.Model)
+				if err != nil {
+					return err
+				}
+				if current.Revision != expected {
+					return &StaleError{Model: next.Model, Expected: expected, Current: current}
+				}
+				return put(tx, statesBucket, next.Model, value)
+			})
+		})
+	})
+}
+
+// SaveProgress stores what the model's rollout has gathered at its step; the last one
+// to store wins.
+func (f *File) SaveProgress(ctx context.Context, model string, p rollout.Progress) error {
+	if model == "" {
+		return errors.New("store: progress without a model name")
+	}
+	value, err := encode(p)
+	if err != nil {
+		return fmt.Errorf("store: encode the progress of %s: %w", model, err)
+	}
+	return f.do(ctx, func(db *bolt.DB) error {
+		return db.Update(func(tx *bolt.Tx) error { return put(tx, progressBucket, model, value) })
+	})
+}
+
+// LoadProgress returns what SaveProgress stored last, or ErrNotFound.
+func (f *File) LoadProgress(ctx context.Context, model string) (p rollout.Progress, err error) {
+	err = f.do(ctx, func(db *bolt.DB) error {
+		return db.View(func(tx *bolt.Tx) error {
+			value := get(tx, progressBucket, model)
+			if value == nil {
+				return fmt.Errorf("progress of model %s: %w", model, ErrNotFound)
+			}
+			if err := decode(value, &p); err != nil {
+				p = rollout.Progress{}
+				return fmt.Errorf("progress of model %s: %w", model, err)
+			}
+			return nil
+		})
+	})
+	return p, err
+}
+
+// Watch calls changed with every state that is stored now, and then with each one that
+// this process stores, in order, until ctx ends (it returns ctx's error) or the store is
+// closed. changed may use the store.
+func (f *File) Watch(ctx context.Context, changed func(rollout.State)) error {
+	var w *watcher
+	err := f.do(ctx, func(db *bolt.DB) (err error) {
+		w, err = f.watchers.add(func() ([]rollout.State, error) { return statesIn(db) })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer f.watchers.remove(w)
+	return w.run(ctx, changed)
+}
+
+func get(tx *bolt.Tx, bucket []byte, model string) []byte {
+	b := tx.Bucket(bucket)
+	if b == nil {
+		return nil
+	}
+	return b.Get([]byte(model))
+}
+
+func put(tx *bolt.Tx, bucket []byte, model string, value []byte) error {
+	b, err := tx.CreateBucketIfNotExists(bucket)
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(model), value)
+}
+
+// stateIn returns the model's state; the zero State where there is none.
+func stateIn(tx *bolt.Tx, model string) (rollout.State, error) {
+	value := get(tx, statesBucket, model)
+	if value == nil {
+		return rollout.State{}, nil
+	}
+	s, err := decodeState(model, value)
+	if err != nil {
+		return s, fmt.Errorf("state of model %s: %w", model, err)
+	}
+	return s, nil
+}
+
+func statesIn(db *bolt.DB) (all []rollout.State, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(statesBucket)
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, v []byte) error {
+			s, err := decodeState(string(k), v)
+			if err != nil {
+				return fmt.Errorf("state of model %s: %w", k, err)
+			}
+			all = append(all, s)
+			return nil
+		})
+	})
+	return all, err
+}

@@ -1,0 +1,371 @@
+// Package storetest is the suite that every rollout store must pass.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/understudy-serving/understudy/rollout"
+	"github.com/understudy-serving/understudy/store"
+)
+
+// Store is what the suite tests.
+type Store interface {
+	Load(ctx context.Context, model string) (rollout.State, error)
+	List(ctx context.Context) ([]rollout.State, error)
+	CompareAndSwap(ctx context.Context, expected uint64, next rollout.State) error
+	SaveProgress(ctx context.Context, model string, p rollout.Progress) error
+	LoadProgress(ctx context.Context, model string) (rollout.Progress, error)
+	Watch(ctx context.Context, changed func(rollout.State)) error
+	Close() error
+}
+
+// patience bounds every wait; it is met only by a store that fails.
+const patience = 10 * time.Second
+
+// Run tests stores that open makes: each call a new and empty one. The suite closes them.
+func Run(t *testing.T, open func(t *testing.T) Store) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, Store)
+	}{
+		{"AnEmptyStore", emptyStore},
+		{"WhatIsStoredComesBack", roundTrip},
+		{"AnyModelName", anyModelName},
+		{"AStaleSwapChangesNothing", staleSwap},
+		{"ASwapMustRaiseTheRevision", revisionMustRise},
+		{"OneOfManyConcurrentSwapsWins", concurrentSwaps},
+		{"ProgressStandsBesideTheState", progress},
+		{"ValuesAreTheCallersOwn", ownValues},
+		{"WatchTellsWhatIsThereAndEveryChange", watch},
+		{"WatchersDoNotHoldEachOtherUp", slowWatcher},
+		{"AChangeMayBeMadeFromAWatch", changeInWatch},
+		{"AnEndedContextIsRespected", endedContext},
+		{"AClosedStoreIsUnavailable", closed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t)
+			t.Cleanup(func() { _ = s.Close() })
+			c.test(t, s)
+		})
+	}
+}
+
+func state(model string, revision uint64) rollout.State {
+	return rollout.State{
+		Model: model, Revision: revision, Rollout: 1, Entered: revision, Mode: rollout.ModeCanary, Weight: 525,
+		Step: 2, Paused: true, Override: true,
+		Plan:       rollout.Plan{{Kind: rollout.StepShadow, Bake: time.Hour, MinRequests: 10}, {Kind: rollout.StepPause, Manual: true}},
+		Champion:   rollout.Spec{Target: "dns:///v1:8081", Model: "m", Version: "1"},
+		Challenger: rollout.Spec{Target: "dns:///v2:8081", Model: "m"},
+		Changes: []rollout.Change{{Time: time.Date(2026, 11, 23, 6, 0, 0, 123456789, time.UTC), Revision: revision,
+			Kind: rollout.EventSetMode, Actor: "ci", Reason: "a \"quoted\" reason, über\n", Mode: rollout.ModeCanary, Weight: 525}},
+	}
+}
+
+func mustSwap(t *testing.T, s Store, expected uint64, next rollout.State) {
+	t.Helper()
+	if err := s.CompareAndSwap(t.Context(), expected, next); err != nil {
+		t.Fatalf("swap to revision %d: %v", next.Revision, err)
+	}
+}
+
+func emptyStore(t *testing.T, s Store) {
+	if _, err := s.Load(t.Context(), "m"); !errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Load: %v, want ErrNotFound", err)
+	}
+	if _, err := s.LoadProgress(t.Context(), "m"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("LoadProgress: %v, want ErrNotFound", err)
+	}
+	if all, err := s.List(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("List: %v, %v", all, err)
+	}
+}
+
+func roundTrip(t *testing.T, s Store) {
+	want := state("m", 1)
+	mustSwap(t, s, 0, want)
+	got, err := s.Load(t.Context(), "m")
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("Load: %v\n got %+v\nwant %+v", err, got, want)
+	}
+	other := state("a", 7)
+	mustSwap(t, s, 0, other) // a first revision need not be 1
+	next := state("m", 5)    // nor the next one the next number
+	mustSwap(t, s, 1, next)
+	all, err := s.List(t.Context())
+	if err != nil || !reflect.DeepEqual(all, []rollout.State{other, next}) {
+		t.Errorf("List: %v\n got %+v\nwant a at 7 and m at 5", err, all)
+	}
+}
+
+func anyModelName(t *testing.T, s Store) {
+	names := []string{"a", "a/b", "a/b/c", "ü 模型", "..", "%2F", "a\x00b", "states"}
+	for _, name := range names {
+		mustSwap(t, s, 0, state(name, 1))
+	}
+	for _, name := range names {
+		if got, err := s.Load(t.Context(), name); err != nil || got.Model != name {
+			t.Errorf("%q: %q, %v", name, got.Model, err)
+		}
+	}
+	if err := s.CompareAndSwap(t.Context(), 0, state("", 1)); err == nil {
+		t.Error("a state without a model name was stored")
+	}
+}
+
+func staleSwap(t *testing.T, s Store) {
+	mustSwap(t, s, 0, state("m", 3))
+	for _, expected := range []uint64{0, 2, 4} {
+		err := s.CompareAndSwap(t.Context(), expected, state("m", 9))
+		var stale *store.StaleError
+		if !errors.Is(err, store.ErrStale) || !errors.As(err, &stale) {
+			t.Fatalf("expecting %d: %v, want a StaleError", expected, err)
+		}
+		if stale.Expected != expected || !reflect.DeepEqual(stale.Current, state("m", 3)) {
+			t.Errorf("expecting %d: %+v", expected, stale)
+		}
+	}
+	var stale *store.StaleError
+	if err := s.CompareAndSwap(t.Context(), 4, state("absent", 5)); !errors.As(err, &stale) || stale.Current.Revision != 0 {
+		t.Errorf("of an absent model: %v, want a StaleError without a state", err)
+	}
+	if got, _ := s.Load(t.Context(), "m"); got.Revision != 3 {
+		t.Errorf("revision %d after stale swaps, want 3", got.Revision)
+	}
+}
+
+func revisionMustRise(t *testing.T, s Store) {
+	mustSwap(t, s, 0, state("m", 3))
+	for _, revision := range []uint64{0, 2, 3} {
+		if err := s.CompareAndSwap(t.Context(), 3, state("m", revision)); err == nil {
+			t.Errorf("revision %d over 3 was stored", revision)
+		}
+	}
+}
+
+func concurrentSwaps(t *testing.T, s Store) {
+	const writers, rounds = 8, 5
+	for round := range uint64(rounds) {
+		errs := make(chan error, writers)
+		var all sync.WaitGroup
+		for w := range writers {
+			all.Go(func() {
+				next := state("m", round+1)
+				next.Step = w
+				errs <- s.CompareAndSwap(context.Background(), round, next)
+			})
+		}
+		all.Wait()
+		won := 0
+		for range writers {
+			switch err := <-errs; {
+			case err == nil:
+				won++
+			case !errors.Is(err, store.ErrStale):
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		if won != 1 {
+			t.Fatalf("round %d: %d swaps won", round, won)
+		}
+	}
+}
+
+func progress(t *testing.T, s Store) {
+	mustSwap(t, s, 0, state("m", 1))
+	want := rollout.Progress{Entered: 1, Elapsed: 90 * time.Second, Routed: 1 << 40, Answered: 2, Pairs: 3}
+	for _, p := range []rollout.Progress{{Entered: 1}, want} {
+		if err := s.SaveProgress(t.Context(), "m", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.LoadProgress(t.Context(), "m"); err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	if got, err := s.Load(t.Context(), "m"); err != nil || got.Revision != 1 {
+		t.Errorf("progress moved the state: revision %d, %v", got.Revision, err)
+	}
+	if _, err := s.LoadProgress(t.Context(), "other"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another model's progress: %v", err)
+	}
+}
+
+func ownValues(t *testing.T, s Store) {
+	put := state("m", 1)
+	mustSwap(t, s, 0, put)
+	put.Plan[0].Bake, put.Changes[0].Actor = 0, "spoilt"
+	got, err := s.Load(t.Context(), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Plan[0].Bake, got.Changes[0].Actor = 0, "spoilt"
+	if again, _ := s.Load(t.Context(), "m"); !reflect.DeepEqual(again, state("m", 1)) {
+		t.Errorf("a caller's change reached the store: %+v", again)
+	}
+}
+
+// watching starts a watch; states come on the channel. stop ends it and returns its error.
+func watching(t *testing.T, s Store) (states <-chan rollout.State, stop func() error) {
+	t.Helper()
+	ch, ended := make(chan rollout.State, 100), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { ended <- s.Watch(ctx, func(s rollout.State) { ch <- s }) }()
+	stop = func() error {
+		cancel()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(patience):
+			return errors.New("the watch did not end with its context")
+		}
+	}
+	t.Cleanup(cancel)
+	return ch, stop
+}
+
+func next(t *testing.T, states <-chan rollout.State) rollout.State {
+	t.Helper()
+	select {
+	case s := <-states:
+		return s
+	case <-time.After(patience):
+		t.Fatal("no news")
+		return rollout.State{}
+	}
+}
+
+func watch(t *testing.T, s Store) {
+	mustSwap(t, s, 0, state("m", 1))
+	states, stop := watching(t, s)
+	if got := next(t, states); !reflect.DeepEqual(got, state("m", 1)) {
+		t.Errorf("first news %+v, want what was stored before", got)
+	}
+	for revision := range uint64(20) {
+		mustSwap(t, s, revision+1, state("m", revision+2))
+	}
+	_ = s.CompareAndSwap(t.Context(), 1, state("m", 99)) // stale: no news
+	for want := uint64(2); want <= 21; want++ {
+		if got := next(t, states); got.Revision != want {
+			t.Fatalf("news of revision %d, want %d", got.Revision, want)
+		}
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the watch ended with %v", err)
+	}
+	mustSwap(t, s, 21, state("m", 22))
+	select {
+	case got := <-states:
+		t.Errorf("news after the end: revision %d", got.Revision)
+	default:
+	}
+}
+
+func slowWatcher(t *testing.T, s Store) {
+	release, stuck := make(chan struct{}), make(chan struct{}, 1)
+	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer close(ended)
+		_ = s.Watch(ctx, func(rollout.State) {
+			select {
+			case stuck <- struct{}{}:
+			default:
+			}
+			<-release
+		})
+	}()
+	defer func() { cancel(); close(release); <-ended }()
+	mustSwap(t, s, 0, state("m", 1))
+	select {
+	case <-stuck:
+	case <-time.After(patience):
+		t.Fatal("no news")
+	}
+	states, stop := watching(t, s)
+	next(t, states)
+	mustSwap(t, s, 1, state("m", 2))
+	if got := next(t, states); got.Revision != 2 {
+		t.Errorf("revision %d", got.Revision)
+	}
+	_ = stop()
+}
+
+func changeInWatch(t *testing.T, s Store) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Watch(ctx, func(got rollout.State) {
+			if got.Revision == 3 {
+				cancel()
+				return
+			}
+			if err := s.CompareAndSwap(context.Background(), got.Revision, state("m", got.Revision+1)); err != nil {
+				t.Errorf("swap from a watch: %v", err)
+			}
+		})
+	}()
+	mustSwap(t, s, 0, state("m", 1))
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("a change made from a watch hangs")
+	}
+}
+
+func endedContext(t *testing.T, s Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.CompareAndSwap(ctx, 0, state("m", 1)); !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("CompareAndSwap: %v, want ErrUnavailable and the context's error", err)
+	}
+	if err := s.SaveProgress(ctx, "m", rollout.Progress{}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("SaveProgress: %v", err)
+	}
+	if _, err := s.Load(t.Context(), "m"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("after a swap with an ended context: %v", err)
+	}
+}
+
+func closed(t *testing.T, s Store) {
+	mustSwap(t, s, 0, state("m", 1))
+	ended := make(chan error, 1)
+	started := make(chan struct{})
+	go func() {
+		ended <- s.Watch(context.Background(), func(rollout.State) { close(started) })
+	}()
+	<-started
+	if err := s.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("the watch ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Close did not end the watch")
+	}
+	_, loadErr := s.Load(t.Context(), "m")
+	_, listErr := s.List(t.Context())
+	_, progressErr := s.LoadProgress(t.Context(), "m")
+	for name, err := range map[string]error{
+		"Load": loadErr, "List": listErr, "LoadProgress": progressErr,
+		"CompareAndSwap": s.CompareAndSwap(t.Context(), 1, state("m", 2)),
+		"SaveProgress":   s.SaveProgress(t.Context(), "m", rollout.Progress{}),
+		"Watch":          s.Watch(t.Context(), func(rollout.State) {}),
+	} {
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v, want ErrUnavailable", name, fmt.Sprint(err))
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closed twice: %v", err)
+	}
+}

@@ -1,0 +1,49 @@
+package upstream
+
+import (
+	"maps"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// MirrorHeader marks a mirrored call; its value is "1". A model server may look at it to
+// leave out side effects, such as billing.
+const MirrorHeader = "x-understudy-mirror"
+
+// Credentials lists the metadata keys that a mirrored call goes without by default.
+func Credentials() []string {
+	return []string{
+		"authorization", "proxy-authorization", "cookie", "set-cookie",
+		"x-api-key", "api-key", "x-auth-token", "x-access-token", "x-csrf-token",
+		"x-amz-security-token", "x-goog-iap-jwt-assertion", "x-forwarded-access-token", "x-forwarded-client-cert",
+	}
+}
+
+// ForMirror returns a copy of md for a mirrored call: without the keys in strip
+// (lower-case; nil stands for Credentials) and marked with MirrorHeader. md is left as it is.
+func ForMirror(md rollout.Metadata, strip []string) rollout.Metadata {
+	if strip == nil {
+		strip = Credentials()
+	}
+	out := make(rollout.Metadata, len(md)+1)
+	maps.Copy(out, md)
+	for _, key := range strip {
+		delete(out, key)
+	}
+	out[MirrorHeader] = []string{"1"}
+	return out
+}
+
+// received makes server metadata fit to hand on. It changes md, which grpc-go copied
+// for this call.
+func received(md map[string][]string) rollout.Metadata {
+	for key := range md {
+		if rollout.Reserved(key) {
+			delete(md, key)
+		}
+	}
+	if len(md) == 0 {
+		return nil
+	}
+	return md
+}
