@@ -298,4 +298,3 @@ func meta(err error) interface{ Get(string) string } {
 }
 
 func last(entries []admin.Entry) admin.Entry { return entries[len(entries)-1] }
-

@@ -122,6 +122,7 @@ func (a *App) buildGateway() error {
 		Version: a.version, TLS: secure, Reflection: a.cfg.Reflection,
 		MaxMessageBytes: l.MaxMessageBytes, MaxConcurrentStreams: l.MaxConcurrentStreams, MaxConnections: l.MaxConnections,
 		KeepaliveMinTime: l.Keepalive.MinTime, KeepaliveTime: l.Keepalive.Time, KeepaliveTimeout: l.Keepalive.Timeout,
+		MaxIdle: l.Keepalive.MaxIdle, MaxAge: l.Keepalive.MaxAge,
 		Registerer: a.registry, Logger: a.log,
 	})
 	if err != nil {

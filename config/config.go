@@ -75,6 +75,11 @@ type Keepalive struct {
 	// Time without traffic makes the gateway ping; without an answer in Timeout the
 	// connection is closed.
 	Time, Timeout time.Duration
+	// MaxIdle closes connections that carried no call for so long; 0 never.
+	MaxIdle time.Duration
+	// MaxAge asks clients to reconnect after so long, which spreads them over new
+	// replicas; 0 never.
+	MaxAge time.Duration
 }
 
 // Model is one public name with its arms and its rollout.

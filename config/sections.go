@@ -130,7 +130,9 @@ func (o object) tlsClient() *ClientTLS {
 func (d *document) limits(root object, l *Limits) {
 	*l = Limits{
 		MaxMessageBytes: 64 << 20, MaxConcurrentStreams: 1024, MaxConnections: 4096,
-		Keepalive: Keepalive{MinTime: 10 * time.Second, Time: time.Minute, Timeout: 20 * time.Second},
+		Keepalive: Keepalive{
+			MinTime: 10 * time.Second, Time: time.Minute, Timeout: 20 * time.Second, MaxIdle: 15 * time.Minute,
+		},
 	}
 	o, ok := root.section("limits", keys{known: []string{"maxMessageBytes", "maxConcurrentStreams", "maxConnections", "keepalive"}})
 	if !ok {
@@ -140,7 +142,7 @@ func (d *document) limits(root object, l *Limits) {
 	size(o, "maxMessageBytes", &l.MaxMessageBytes, 1<<10, math.MaxInt32)
 	count(o, "maxConcurrentStreams", &l.MaxConcurrentStreams, 1, mostCount)
 	count(o, "maxConnections", &l.MaxConnections, 1, mostCount)
-	k, ok := o.section("keepalive", keys{known: []string{"minTime", "time", "timeout"}})
+	k, ok := o.section("keepalive", keys{known: []string{"minTime", "time", "timeout", "maxIdle", "maxAge"}})
 	if !ok {
 		return
 	}
@@ -148,6 +150,8 @@ func (d *document) limits(root object, l *Limits) {
 	// The transport raises anything shorter to a second, unasked.
 	k.duration("time", &l.Keepalive.Time, time.Second, mostTime)
 	k.duration("timeout", &l.Keepalive.Timeout, time.Second, mostTime)
+	k.duration("maxIdle", &l.Keepalive.MaxIdle, 0, 365*mostTime)
+	k.duration("maxAge", &l.Keepalive.MaxAge, 0, 365*mostTime)
 }
 
 func (d *document) sink(root object, c *Config) {

@@ -75,7 +75,8 @@ func TestUntilInterrupted(t *testing.T) {
 	defer interrupt()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := Run(ctx, Options{Step: 500 * time.Millisecond, GRPCPort: freePort(0), AdminPort: freePort(0), KafkaPort: freePort(0), Screen: &Screen{out: &out}})
+		_, err := Run(ctx, Options{Step: 500 * time.Millisecond, GRPCPort: freePort(0), AdminPort: freePort(0), KafkaPort: freePort(0),
+			Screen: &Screen{out: &out, redraw: true, width: func() int { return 120 }}})
 		ended <- err
 	}()
 	lights := regexp.MustCompile(`cancer-risk .* promoted · [1-9]\d* requests · 0 errors`)

@@ -75,24 +75,28 @@ func (s *story) glance(r *adminv1.Rollout, c *clients) string {
 
 // tryNext lists commands that work as they stand.
 func (s *story) tryNext() []string {
-	admin, kafka := s.gateway.adminAddr(), s.broker.addr()
+	data, admin, kafka := s.gateway.grpcAddr(), s.gateway.adminAddr(), s.broker.addr()
 	url := "http://" + admin
 	return []string{
 		s.Screen.Bold("Try next") + ", in another terminal, while light traffic goes on:",
 		"",
-		"  understudy status --admin " + url,
-		"  understudy watch --admin " + url,
-		"  understudy retry " + act2Model + " --admin " + url + ` --reason "its server is mended"      # it is: watch it go through`,
+		"  " + s.Command + " status --admin " + url,
+		"  " + s.Command + " watch --admin " + url,
 		"",
-		"  # the last five records: the gateway's id, and the CloudEvents headers",
-		"  kcat -C -b " + kafka + " -t " + topic + ` -o -5 -e -q -f '%k  %h\n'`,
+		"  # act 2's challenger is mended by now: rehearse it again, and watch it go through",
+		"  " + s.Command + " retry " + act2Model + " --admin " + url + ` --reason "its server is mended"`,
 		"",
-		"  # the admin RPC, by grpcurl and by curl",
+		"  # the last records of each partition: the gateway's id, and the CloudEvents headers",
+		"  kcat -C -b " + kafka + " -t " + topic + ` -o -2 -e -q -f '%k  %h\n'`,
+		"",
+		"  # the admin RPC, by grpcurl and by curl; a model's inputs and outputs, from the champion",
 		"  grpcurl -plaintext -d '{}' " + admin + " understudy.admin.v1.RolloutService/ListRollouts",
 		"  curl -s " + url + "/understudy.admin.v1.RolloutService/ListRollouts -H 'content-type: application/json' -d '{}'",
+		"  grpcurl -plaintext -d '{\"name\": \"" + act1Model + "\"}' " + data + " inference.GRPCInferenceService/ModelMetadata",
 		"",
+		"  # the metrics, and the config that the gateway runs",
 		"  curl -s " + url + "/metrics | grep ^understudy_",
-		"  less " + s.configPath + "      # the config that the gateway runs",
+		"  cat " + s.configPath,
 		"",
 		"  Ctrl-C ends it.",
 	}

@@ -27,12 +27,14 @@ const (
 // connections that clients and operator have to it.
 type house struct {
 	dir, configPath string
-	act1, act2      *arms
-	broker          *broker
-	reader          *reader
-	gateway         *gateway
-	operator        *operator
-	stub            inference.GRPCInferenceServiceClient
+	// keep says that the temporary folder is needed to find out what went wrong.
+	keep       bool
+	act1, act2 *arms
+	broker     *broker
+	reader     *reader
+	gateway    *gateway
+	operator   *operator
+	stub       inference.GRPCInferenceServiceClient
 
 	closers []func()
 }
@@ -78,7 +80,7 @@ func (h *house) close() {
 }
 
 // openDir makes the folder for config, state and logs; a temporary one is removed at
-// the end. One that is given must be empty: it may hold somebody's real state.
+// the end, unless something went wrong. One that is given must be empty: it may hold somebody's real state.
 func (h *house) openDir(dir string) error {
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -95,7 +97,11 @@ func (h *house) openDir(dir string) error {
 		return err
 	}
 	h.dir = dir
-	h.onClose(func() { _ = os.RemoveAll(dir) }) // a temporary folder left behind does no harm
+	h.onClose(func() {
+		if !h.keep {
+			_ = os.RemoveAll(dir) // a temporary folder left behind does no harm
+		}
+	})
 	return nil
 }
 

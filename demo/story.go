@@ -23,6 +23,9 @@ type Options struct {
 	// Dir, a new or empty folder, keeps the config file, state, audit log and gateway's log; empty means a
 	// temporary folder that is removed at the end.
 	Dir string
+	// Command is how the audience runs understudy, for the commands to try next; empty
+	// means "understudy".
+	Command string
 	// Screen may be nil.
 	Screen *Screen
 }
@@ -36,6 +39,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Rate == 0 {
 		o.Rate = 120
+	}
+	if o.Command == "" {
+		o.Command = "understudy"
 	}
 	if o.Screen == nil {
 		o.Screen = &Screen{}
@@ -74,9 +80,13 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	defer cancel()
 	summary, err := s.play(playing)
 	s.Screen.Leave()
-	if err != nil && !o.Once && ctx.Err() != nil {
+	switch {
+	case err != nil && !o.Once && ctx.Err() != nil:
 		s.Screen.Say("", "  The curtain falls early.", "")
 		return summary, nil
+	case err != nil || summary.Check() != nil:
+		h.keep = true
+		s.Screen.Say("  The gateway's log, config and state are kept in "+h.dir, "")
 	}
 	return summary, err
 }
@@ -111,7 +121,7 @@ func (s *story) prologue() {
 		"    gateway      OIP gRPC on "+s.gateway.grpcAddr()+", admin on "+s.gateway.adminAddr(),
 		"    Kafka        "+s.broker.addr()+", topic "+topic,
 		"    the config   "+s.configPath,
-		fmt.Sprintf("  Clients ask about %d patients that neither model was trained on, %d times a second, as %d users.", len(s.rows), s.Rate, users),
+		fmt.Sprintf("  Clients ask about %d patients that neither model was trained on, %d times a second, as %s users.", len(s.rows), s.Rate, count(users)),
 	)
 }
 

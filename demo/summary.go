@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -75,7 +76,7 @@ func (s *story) sumUp(ctx context.Context, first act, second fall) (*Summary, er
 		Promoted:                 inMode(promoted)(first.rollout),
 		RolledBack:               inMode(rolledBack)(second.rollout),
 		ChallengerCallsAfterTrip: second.after.Total(),
-		RollbackMS:               max(rollback.Sum, second.reaction().Seconds()) * 1000,
+		RollbackMS:               math.Round(max(rollback.Sum, second.reaction().Seconds())*1e6) / 1e3,
 		UserErrorsDuringRollback: second.userErrors,
 		first:                    first, second: second, rollbacks: rollback.Count,
 	}

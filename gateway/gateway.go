@@ -59,6 +59,9 @@ type Options struct {
 	// KeepaliveTime is after how much silence a client is pinged, KeepaliveTimeout how
 	// long it has to answer before its connection is closed.
 	KeepaliveTime, KeepaliveTimeout time.Duration
+	// MaxIdle closes a connection that carried no request for so long, MaxAge asks a client
+	// to reconnect after so long; 0 never.
+	MaxIdle, MaxAge time.Duration
 
 	// Now is the clock; nil means time.Now.
 	Now        func() time.Time

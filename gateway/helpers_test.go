@@ -19,16 +19,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// stage is a gateway between scripted arms, with everything around it listening.
-type stage struct {
-	t        *testing.T
-	g        *Gateway
-	registry *prometheus.Registry
-	champion *arm
-	chal     *arm
-	breaker  *breaker
-	observed *observer
-	recorder *recorder
+// rig is a gateway between scripted arms, with everything around it listening.
+type rig struct {
+	t          *testing.T
+	g          *Gateway
+	registry   *prometheus.Registry
+	champion   *arm
+	challenger *arm
+	breaker    *breaker
+	observed   *observer
+	recorder   *recorder
 	// live counts payloads that nobody has given back.
 	live atomic.Int64
 	// events are the order of things.
@@ -36,8 +36,8 @@ type stage struct {
 	events []string
 }
 
-func newStage(t *testing.T) *stage {
-	s := &stage{t: t, registry: prometheus.NewRegistry()}
+func newRig(t *testing.T) *rig {
+	s := &rig{t: t, registry: prometheus.NewRegistry()}
 	g, err := New(Options{Version: "test", Registerer: s.registry})
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func newStage(t *testing.T) *stage {
 	t.Cleanup(g.server.Stop)
 	s.g = g
 	s.champion = &arm{s: s, name: "champion", does: s.says("inner-1", "1")}
-	s.chal = &arm{s: s, name: "challenger", does: s.says("inner-2", "2")}
+	s.challenger = &arm{s: s, name: "challenger", does: s.says("inner-2", "2")}
 	s.breaker = &breaker{s: s}
 	s.observed = &observer{s: s}
 	s.recorder = &recorder{s: s}
@@ -66,25 +66,25 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-func (s *stage) event(format string, args ...any) {
+func (s *rig) event(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, fmt.Sprintf(format, args...))
 }
 
 // route is the model "fraud" in a mode; in canary everything goes to the challenger.
-func (s *stage) route(mode rollout.Mode) Route {
+func (s *rig) route(mode rollout.Mode) Route {
 	return Route{
 		Model: "fraud", Revision: 7, Entered: 5, Mode: mode, Weight: 2500,
 		Champion:   Arm{rollout.Spec{Target: "c:1", Model: "inner-1", Version: "1"}, s.champion},
-		Challenger: Arm{rollout.Spec{Target: "c:2", Model: "inner-2", Version: "2"}, s.chal},
+		Challenger: Arm{rollout.Spec{Target: "c:2", Model: "inner-2", Version: "2"}, s.challenger},
 		Pick:       func(string) rollout.Arm { return rollout.Challenger },
 		Breaker:    s.breaker, Observer: s.observed, Recorder: s.recorder,
 		ChallengerTimeout: time.Second, ChallengerInFlight: NewInFlight(1),
 	}
 }
 
-func (s *stage) serve(routes ...Route) {
+func (s *rig) serve(routes ...Route) {
 	s.t.Helper()
 	table, err := s.g.NewTable(routes...)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *stage) serve(routes ...Route) {
 	s.g.SetTable(table)
 }
 
-func (s *stage) payload(m proto.Message) *rollout.Payload {
+func (s *rig) payload(m proto.Message) *rollout.Payload {
 	s.t.Helper()
 	b, err := proto.Marshal(m)
 	if err != nil {
@@ -102,13 +102,13 @@ func (s *stage) payload(m proto.Message) *rollout.Payload {
 	return s.bytes(b)
 }
 
-func (s *stage) bytes(b []byte) *rollout.Payload {
+func (s *rig) bytes(b []byte) *rollout.Payload {
 	s.live.Add(1)
 	return rollout.NewPayload([][]byte{b}, func() { s.live.Add(-1) })
 }
 
 // infer sends a request and returns its reply, and its message if there is one.
-func (s *stage) infer(ctx context.Context, m *inference.ModelInferRequest, md rollout.Metadata) (rollout.Reply, *inference.ModelInferResponse) {
+func (s *rig) infer(ctx context.Context, m *inference.ModelInferRequest, md rollout.Metadata) (rollout.Reply, *inference.ModelInferResponse) {
 	s.t.Helper()
 	req := s.payload(m)
 	defer req.Free()
@@ -141,7 +141,7 @@ func request() *inference.ModelInferRequest {
 
 // arm is a scripted model server.
 type arm struct {
-	s     *stage
+	s     *rig
 	name  string
 	does  func(ctx context.Context, req *inference.ModelInferRequest) rollout.Reply
 	mu    sync.Mutex
@@ -171,7 +171,7 @@ func (a *arm) Call(ctx context.Context, method string, req *rollout.Payload, md 
 }
 
 // says answers well, under the arm's own names and an id of its own.
-func (s *stage) says(model, version string) func(context.Context, *inference.ModelInferRequest) rollout.Reply {
+func (s *rig) says(model, version string) func(context.Context, *inference.ModelInferRequest) rollout.Reply {
 	return func(_ context.Context, req *inference.ModelInferRequest) rollout.Reply {
 		return rollout.Reply{
 			Payload: s.payload(&inference.ModelInferResponse{ModelName: model, ModelVersion: version, Id: "server-made",
@@ -191,7 +191,7 @@ func fails(code rollout.Code) func(context.Context, *inference.ModelInferRequest
 }
 
 // garbles answers OK with bytes that are no message.
-func (s *stage) garbles(context.Context, *inference.ModelInferRequest) rollout.Reply {
+func (s *rig) garbles(context.Context, *inference.ModelInferRequest) rollout.Reply {
 	return rollout.Reply{Payload: s.bytes([]byte{0x0a, 0xff})}
 }
 
@@ -201,10 +201,10 @@ func hangs(ctx context.Context, _ *inference.ModelInferRequest) rollout.Reply {
 	return rollout.Reply{Status: gone(ctx.Err())}
 }
 
-func panics(context.Context, *inference.ModelInferRequest) rollout.Reply { panic("stage fright") }
+func panics(context.Context, *inference.ModelInferRequest) rollout.Reply { panic("lost its lines") }
 
 type breaker struct {
-	s       *stage
+	s       *rig
 	open    bool
 	allowed int
 	told    []rollout.Outcome
@@ -222,7 +222,7 @@ func (b *breaker) Allow() (func(rollout.Outcome), bool) {
 }
 
 type observer struct {
-	s    *stage
+	s    *rig
 	seen []rollout.Outcome
 }
 
@@ -232,7 +232,7 @@ func (o *observer) Observe(x rollout.Outcome) {
 }
 
 type recorder struct {
-	s        *stage
+	s        *rig
 	accepted int
 	offered  []*rollout.Exchange
 }
@@ -249,7 +249,7 @@ func (r *recorder) Offer(x *rollout.Exchange) {
 
 // metric returns the samples of a counter or gauge, or the counts of a histogram, by
 // label values in the order of their names.
-func (s *stage) metric(name string) map[string]float64 {
+func (s *rig) metric(name string) map[string]float64 {
 	s.t.Helper()
 	families, err := s.registry.Gather()
 	if err != nil {
@@ -272,14 +272,14 @@ func (s *stage) metric(name string) map[string]float64 {
 }
 
 // answersModel answers any method with one message.
-func (s *stage) answersModel(m proto.Message) func(context.Context, *inference.ModelInferRequest) rollout.Reply {
+func (s *rig) answersModel(m proto.Message) func(context.Context, *inference.ModelInferRequest) rollout.Reply {
 	return func(context.Context, *inference.ModelInferRequest) rollout.Reply {
 		return rollout.Reply{Payload: s.payload(m)}
 	}
 }
 
 // read decodes and frees a reply that should be OK.
-func (s *stage) read(reply rollout.Reply, m proto.Message) bool {
+func (s *rig) read(reply rollout.Reply, m proto.Message) bool {
 	s.t.Helper()
 	if reply.Status.Code != rollout.OK {
 		s.t.Errorf("status %+v", reply.Status)

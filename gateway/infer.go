@@ -164,28 +164,13 @@ func (e *ended) judge(caller, own context.Context) {
 	e.blame = rollout.Judge(e.Ending)
 }
 
-// absent says why the call gave no prediction, or nothing.
-func (e *ended) absent() rollout.Reason {
-	switch {
-	case e.Malformed:
-		return rollout.Malformed
-	case e.Code == rollout.OK:
-		return ""
-	case e.OwnBudget, e.Code == rollout.DeadlineExceeded:
-		return rollout.Timeout
-	case e.Code == rollout.Canceled && e.CallerGone:
-		return rollout.Cancelled
-	}
-	return rollout.Failed
-}
-
 // note writes the call into the record.
 func (v *visit) note(arm rollout.Arm, e *ended) {
 	if v.record == nil {
 		return
 	}
 	call := v.recordOf(arm)
-	call.Status, call.Latency, call.Absent = e.reply.Status, e.latency, e.absent()
+	call.Status, call.Latency, call.Absent = e.reply.Status, e.latency, e.Absent()
 	if call.Absent == "" {
 		call.Response = e.reply.Payload.Ref()
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +38,7 @@ func TestModes(t *testing.T) {
 		{"rolled back", rollout.ModeRolledBack, nil, rollout.Champion, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := newStage(t)
+			s := newRig(t)
 			r := s.route(tc.mode)
 			if tc.set != nil {
 				tc.set(&r)
@@ -47,10 +46,10 @@ func TestModes(t *testing.T) {
 			s.serve(r)
 			reply, out := s.infer(t.Context(), request(), nil)
 
-			called, spared := s.champion, s.chal
+			called, spared := s.champion, s.challenger
 			version := "1"
 			if tc.answers == rollout.Challenger {
-				called, spared, version = s.chal, s.champion, "2"
+				called, spared, version = s.challenger, s.champion, "2"
 			}
 			if len(called.calls) != 1 || len(spared.calls) != 0 {
 				t.Fatalf("%d calls of %s, %d of the other", len(called.calls), called.name, len(spared.calls))
@@ -82,7 +81,7 @@ func TestModes(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
-	s := newStage(t)
+	s := newRig(t)
 	r := s.route(rollout.ModeShadow)
 	r.RoutingKey = []KeySource{{KeyParameter, "user_id"}}
 	s.serve(r)
@@ -125,7 +124,7 @@ func TestRecord(t *testing.T) {
 func TestChampionFails(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
-		champion func(*stage) script
+		champion func(*rig) script
 		want     rollout.Status
 		absent   rollout.Reason
 		blame    rollout.Blame
@@ -137,7 +136,7 @@ func TestChampionFails(t *testing.T) {
 			rollout.Failed, rollout.Undecided, rollout.Champion},
 		{"a code that gRPC does not know", says(fails(99)), rollout.Status{Code: 99, Message: "as the server said", Details: []byte("details")},
 			rollout.Failed, rollout.Undecided, rollout.Champion},
-		{"garbles", func(s *stage) script { return s.garbles },
+		{"garbles", func(s *rig) script { return s.garbles },
 			rollout.Status{Code: rollout.Internal, Message: `the answer of model "fraud" (champion) is not a well-formed ModelInferResponse`},
 			rollout.Malformed, rollout.OnChallenger, rollout.Champion},
 		{"panics", says(panics), rollout.Status{Code: rollout.Internal, Message: "the gateway failed on this request; its log says why"},
@@ -145,7 +144,7 @@ func TestChampionFails(t *testing.T) {
 	} {
 		for _, mode := range []rollout.Mode{rollout.ModeShadow, rollout.ModeCanary} {
 			t.Run(fmt.Sprintf("%s in %s", tc.name, mode), func(t *testing.T) {
-				s := newStage(t)
+				s := newRig(t)
 				s.champion.does = tc.champion(s)
 				r := s.route(mode)
 				r.Pick = func(string) rollout.Arm { return rollout.Champion }
@@ -157,8 +156,8 @@ func TestChampionFails(t *testing.T) {
 				if len(reply.Header[IDHeader]) != 1 {
 					t.Error("no id in the header")
 				}
-				if len(s.champion.calls) != 1 || len(s.chal.calls) != 0 {
-					t.Errorf("%d and %d calls", len(s.champion.calls), len(s.chal.calls))
+				if len(s.champion.calls) != 1 || len(s.challenger.calls) != 0 {
+					t.Errorf("%d and %d calls", len(s.champion.calls), len(s.challenger.calls))
 				}
 				x := s.recorder.offered[0]
 				if x.Champion.Absent != tc.absent || x.Champion.Response != nil || x.Served != tc.served {
@@ -181,8 +180,8 @@ func TestChampionFails(t *testing.T) {
 
 func TestPromotedHasNoNet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t)
-		s.chal.does = fails(rollout.Unavailable)
+		s := newRig(t)
+		s.challenger.does = fails(rollout.Unavailable)
 		s.breaker.open = true
 		r := s.route(rollout.ModePromoted)
 		r.ChallengerTimeout = time.Millisecond
@@ -192,7 +191,7 @@ func TestPromotedHasNoNet(t *testing.T) {
 		if reply.Status.Code != rollout.Unavailable || len(s.champion.calls) != 0 {
 			t.Errorf("status %s, %d calls of the old champion", reply.Status.Code, len(s.champion.calls))
 		}
-		if got := s.chal.calls[0].deadline; got != 0 {
+		if got := s.challenger.calls[0].deadline; got != 0 {
 			t.Errorf("the promoted arm was given %s", got)
 		}
 	})
@@ -200,7 +199,7 @@ func TestPromotedHasNoNet(t *testing.T) {
 
 func TestClientGoneInShadowIsStillRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t)
+		s := newRig(t)
 		s.champion.does = hangs
 		s.serve(s.route(rollout.ModeShadow))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -234,7 +233,7 @@ func TestNamesAndIDs(t *testing.T) {
 		{"an empty answer", "c", rollout.Spec{Model: "fraud"}, &inference.ModelInferResponse{}, "fraud:", "fraud: c"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := newStage(t)
+			s := newRig(t)
 			s.champion.does = func(context.Context, *inference.ModelInferRequest) rollout.Reply {
 				return rollout.Reply{Payload: s.payload(tc.server)}
 			}
@@ -267,7 +266,7 @@ func TestRoutingKey(t *testing.T) {
 	} {
 		for _, mode := range []rollout.Mode{rollout.ModeShadow, rollout.ModeCanary} {
 			t.Run(tc.name+" in "+mode.String(), func(t *testing.T) {
-				s := newStage(t)
+				s := newRig(t)
 				r := s.route(mode)
 				r.RoutingKey = tc.sources
 				picked := "not asked"
@@ -289,81 +288,3 @@ func TestRoutingKey(t *testing.T) {
 		}
 	}
 }
-
-// TestRefusals are requests that no arm sees, and nobody records or observes.
-func TestRefusals(t *testing.T) {
-	version := func(v string) []byte {
-		b, _ := proto.Marshal(&inference.ModelInferRequest{ModelName: "fraud", ModelVersion: v})
-		return b
-	}
-	for _, tc := range []struct {
-		name   string
-		body   []byte
-		md     rollout.Metadata
-		code   rollout.Code
-		says   string
-		count  string
-		withID bool
-	}{
-		{"malformed", []byte{0x0a, 0x7f, 'x'}, nil, rollout.InvalidArgument, "malformed", "none INVALID_ARGUMENT ", false},
-		{"empty", nil, nil, rollout.NotFound, `model "" is not served here; models: fraud, spam`, "none NOT_FOUND ", false},
-		{"unknown model", []byte("\x0a\x04mail"), nil, rollout.NotFound, `model "mail" is not served here; models: fraud, spam`, "none NOT_FOUND ", false},
-		{"the challenger by name", version("2"), nil, rollout.NotFound, `model "fraud" has no version "2"; served: "1", or leave the version empty`, "none NOT_FOUND fraud", true},
-		{"metadata that gRPC can't carry", version(""), rollout.Metadata{"x-user": {"J\xf6rg"}}, rollout.InvalidArgument, `metadata "x-user"`, "none INVALID_ARGUMENT fraud", true},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s := newStage(t)
-			other := s.route(rollout.ModeShadow)
-			other.Model = "spam"
-			s.serve(s.route(rollout.ModeCanary), other)
-			req := s.bytes(tc.body)
-			defer req.Free()
-			reply := s.g.infer(t.Context(), req, tc.md)
-			if reply.Status.Code != tc.code || !strings.Contains(reply.Status.Message, tc.says) {
-				t.Errorf("status %s %q, want %s %q", reply.Status.Code, reply.Status.Message, tc.code, tc.says)
-			}
-			if _, ok := reply.Header.Get(IDHeader); ok != tc.withID {
-				t.Errorf("header %v", reply.Header)
-			}
-			if len(s.events) != 0 {
-				t.Errorf("events %v, want none", s.events)
-			}
-			if got, want := s.metric("understudy_requests_total"), map[string]float64{tc.count: 1}; !maps.Equal(got, want) {
-				t.Errorf("requests %v, want %v", got, want)
-			}
-		})
-	}
-}
-
-// A panic in what stands around the arms does not end the process either, and every
-// accepted request is offered.
-func TestPanicsElsewhere(t *testing.T) {
-	s := newStage(t)
-	r := s.route(rollout.ModeCanary)
-	r.Pick = func(string) rollout.Arm { panic("split") }
-	s.serve(r)
-	if reply, _ := s.infer(t.Context(), request(), nil); reply.Status.Code != rollout.Internal {
-		t.Errorf("status %s", reply.Status.Code)
-	}
-	if s.recorder.accepted != 0 {
-		t.Error("accepted before it was routed")
-	}
-	r = s.route(rollout.ModeShadow)
-	r.Observer = badObserver{}
-	s.serve(r)
-	func() {
-		defer func() { _ = recover() }() // the gRPC layer's
-		s.infer(t.Context(), request(), nil)
-	}()
-	s.live.Store(0) // the answer was lost on the way
-	if len(s.recorder.offered) != 1 {
-		t.Errorf("%d offered, want 1", len(s.recorder.offered))
-	}
-	s.recorder.offered[0].Free()
-	s.recorder.accepted, s.recorder.offered = 0, nil
-	s.live.Store(0)
-}
-
-type badObserver struct{}
-
-func (badObserver) Observe(rollout.Outcome) { panic("observer") }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -38,7 +37,7 @@ func newMetrics(reg prometheus.Registerer, table func() *Table) (*metrics, error
 			Help: "Requests assigned to the challenger that the champion served without asking it: cap, short_deadline or breaker_open."},
 			[]string{"model", "reason"}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_connections_refused_total",
-			Help: "Client connections closed at once because listener's maximum was reached."}),
+			Help: "Client connections closed at once because the maximum was reached."}),
 	}
 	m.unrouted = codeCounters{vec: m.requests, arm: rollout.NoArm}
 	if reg == nil {
@@ -151,7 +150,7 @@ func (c *inFlightCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		m, err := prometheus.NewConstMetric(c.desc, prometheus.GaugeValue, float64(r.ChallengerInFlight.Current()), model)
 		if err != nil {
-			m = prometheus.NewInvalidMetric(c.desc, errors.Join(err))
+			m = prometheus.NewInvalidMetric(c.desc, err)
 		}
 		ch <- m
 	}

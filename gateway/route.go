@@ -12,8 +12,9 @@ import (
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-// Upstream calls a model server. It makes one attempt, keeps no reference to req, and
-// does not change md.
+// Upstream calls a model server. It makes one attempt, takes its own reference to req if
+// it needs one beyond the call, and does not change md. The reply belongs to the gateway,
+// its metadata included.
 type Upstream interface {
 	Call(ctx context.Context, method string, req *rollout.Payload, md rollout.Metadata) rollout.Reply
 }

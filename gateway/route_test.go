@@ -17,7 +17,7 @@ import (
 )
 
 func TestNewTableRefuses(t *testing.T) {
-	s := newStage(t)
+	s := newRig(t)
 	for want, breakIt := range map[string]func(*Route){
 		"want a name":                   func(r *Route) { r.Model = "" },
 		"champion has no upstream":      func(r *Route) { r.Champion.Upstream = nil },
@@ -57,7 +57,7 @@ func TestVersions(t *testing.T) {
 		{rollout.ModePromoted, "1", "1", "3", `served: "1", or leave the version empty`},
 	} {
 		t.Run(fmt.Sprintf("%s, %q and %q, asked for %q", tc.mode, tc.champion, tc.challenger, tc.asked), func(t *testing.T) {
-			s := newStage(t)
+			s := newRig(t)
 			r := s.route(tc.mode)
 			r.Champion.Spec.Version, r.Challenger.Spec.Version = tc.champion, tc.challenger
 			s.serve(r)
@@ -83,7 +83,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestNotFoundListsABoundedNumberOfModels(t *testing.T) {
-	s := newStage(t)
+	s := newRig(t)
 	var routes []Route
 	for i := range 25 {
 		r := s.route(rollout.ModeShadow)
@@ -139,7 +139,7 @@ func TestInFlight(t *testing.T) {
 }
 
 func TestInFlightMetric(t *testing.T) {
-	s := newStage(t)
+	s := newRig(t)
 	r := s.route(rollout.ModeCanary)
 	r.ChallengerInFlight.acquire()
 	plain := s.route(rollout.ModeChampion)
@@ -197,11 +197,11 @@ func TestForwardedMetadata(t *testing.T) {
 func TestModelMethods(t *testing.T) {
 	for _, mode := range []rollout.Mode{rollout.ModeCanary, rollout.ModePromoted} {
 		t.Run(mode.String(), func(t *testing.T) {
-			s := newStage(t)
+			s := newRig(t)
 			s.serve(s.route(mode))
-			asked, other, inner := s.champion, s.chal, "inner-1"
+			asked, other, inner := s.champion, s.challenger, "inner-1"
 			if mode == rollout.ModePromoted {
-				asked, other, inner = s.chal, s.champion, "inner-2"
+				asked, other, inner = s.challenger, s.champion, "inner-2"
 			}
 			asked.does = s.answersModel(&inference.ModelReadyResponse{Ready: true})
 			ready := s.payload(&inference.ModelReadyRequest{Name: "fraud"})
@@ -227,7 +227,7 @@ func TestModelMethods(t *testing.T) {
 }
 
 func TestModelMethodsFail(t *testing.T) {
-	s := newStage(t)
+	s := newRig(t)
 	s.serve(s.route(rollout.ModeShadow))
 	s.champion.does = fails(rollout.NotFound)
 	ask := func(body string, md rollout.Metadata) rollout.Status {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -35,7 +36,10 @@ func (g *Gateway) newServer() *grpc.Server {
 		grpc.MaxHeaderListSize(o.MaxHeaderBytes),
 		grpc.ConnectionTimeout(o.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: o.KeepaliveMinTime, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: o.KeepaliveTime, Timeout: o.KeepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: o.KeepaliveTime, Timeout: o.KeepaliveTimeout,
+			MaxConnectionIdle: o.MaxIdle, MaxConnectionAge: o.MaxAge, // 0 is grpc-go's never
+		}),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true), // when Drain returns, every record was offered
 		grpc.UnknownServiceHandler(unknown),
@@ -57,7 +61,7 @@ func (g *Gateway) newServer() *grpc.Server {
 // Serve answers on the listener, which it closes, until Drain; then it returns nil. It may be
 // called for several listeners, which share the maximum of connections.
 func (g *Gateway) Serve(lis net.Listener) error {
-	if err := g.server.Serve(g.limit(lis)); err != nil {
+	if err := g.server.Serve(g.limit(lis)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("gateway: serving %s: %w", lis.Addr(), err)
 	}
 	return nil

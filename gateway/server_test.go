@@ -3,26 +3,20 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	errdetails "google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -36,9 +30,9 @@ import (
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-// house is a stage with a listener, and a client before it.
+// house is a rig with a listener, and a client before it.
 type house struct {
-	*stage
+	*rig
 	conn   *grpc.ClientConn
 	client inference.GRPCInferenceServiceClient
 	addr   string
@@ -46,7 +40,7 @@ type house struct {
 }
 
 func open(t *testing.T, o Options, dial ...grpc.DialOption) *house {
-	s := newStage(t)
+	s := newRig(t)
 	s.registry = prometheus.NewRegistry()
 	o.Version, o.Registerer = "1.2.3", s.registry
 	g, err := New(o)
@@ -58,7 +52,7 @@ func open(t *testing.T, o Options, dial ...grpc.DialOption) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{stage: s, addr: lis.Addr().String(), served: make(chan error, 1)}
+	h := &house{rig: s, addr: lis.Addr().String(), served: make(chan error, 1)}
 	go func() { h.served <- g.Serve(lis) }()
 	t.Cleanup(g.server.Stop)
 	if len(dial) == 0 {
@@ -94,11 +88,11 @@ func TestInferOverGRPC(t *testing.T) {
 	if len(header.Get(IDHeader)) != 1 || header.Get("served-by")[0] != "inner-2" || trailer.Get("cost-bin")[0] != "\x00\xff" {
 		t.Errorf("header %#v, trailer %#v", header, trailer)
 	}
-	md := h.chal.calls[0].md
+	md := h.challenger.calls[0].md
 	if md["authorization"][0] != "Bearer t" || md["blob-bin"][0] != "\x00\x01" || len(md["x-user"]) != 2 || len(md) != 3 {
 		t.Errorf("the arm got metadata %#v", md)
 	}
-	if left := h.chal.calls[0].deadline; left <= 0 || left > time.Second {
+	if left := h.challenger.calls[0].deadline; left <= 0 || left > time.Second {
 		t.Errorf("the challenger was given %s", left)
 	}
 }
@@ -129,7 +123,7 @@ func TestCancelReachesTheArm(t *testing.T) {
 	h := open(t, Options{})
 	h.serve(h.route(rollout.ModeCanary))
 	ctx, cancel := context.WithCancel(t.Context())
-	h.chal.does = func(ctx context.Context, _ *inference.ModelInferRequest) rollout.Reply {
+	h.challenger.does = func(ctx context.Context, _ *inference.ModelInferRequest) rollout.Reply {
 		cancel()
 		return hangs(ctx, nil)
 	}
@@ -237,7 +231,7 @@ func TestHandlerPanicsOverGRPC(t *testing.T) {
 		t.Errorf("ModelReady: got %v", err)
 	}
 	h.settle()
-	if got := strings.Count(log.String(), "stage fright"); got != 2 {
+	if got := strings.Count(log.String(), "lost its lines"); got != 2 {
 		t.Errorf("%d of 2 panics in the log:\n%s", got, log.String())
 	}
 }
@@ -313,44 +307,4 @@ func TestReflection(t *testing.T) {
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestTLS(t *testing.T) {
-	cert, roots := certificate(t)
-	h := open(t, Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}},
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: "gateway"})))
-	h.serve(h.route(rollout.ModeShadow))
-	if _, err := h.client.ModelInfer(within(t, 10*time.Second), request()); err != nil {
-		t.Error(err)
-	}
-	plain, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	if _, err := inference.NewGRPCInferenceServiceClient(plain).ServerLive(within(t, 10*time.Second), &inference.ServerLiveRequest{}); status.Code(err) != codes.Unavailable {
-		t.Errorf("plaintext: %v", err)
-	}
-	h.settle()
-}
-
-// certificate is one of its own authority, for the name "gateway".
-func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"gateway"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }

@@ -48,14 +48,14 @@ func Judge(e Ending) Blame {
 // where it gave one.
 func (e Ending) Absent() Reason {
 	switch {
-	case e.Code == OK && !e.Malformed:
-		return ""
-	case e.CallerGone:
-		return Cancelled
 	case e.Malformed:
 		return Malformed
-	case e.OwnBudget:
+	case e.Code == OK:
+		return ""
+	case e.OwnBudget, e.Code == DeadlineExceeded:
 		return Timeout
+	case e.Code == Canceled && e.CallerGone:
+		return Cancelled
 	}
 	return Failed
 }

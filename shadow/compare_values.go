@@ -101,24 +101,31 @@ type scoreSums struct {
 	max, sum                     float64
 }
 
+// addFloats keeps its sums in registers: through memory the loop takes twice as long.
 func (s *scoreSums) addFloats(x, y []float64) {
+	var differing, finite uint64
+	var sum, top float64
+	atol, rtol := s.atol, s.rtol
 	y = y[:len(x)]
 	for i, v := range x {
-		w := y[i]
-		d := math.Abs(w - v)
+		d := math.Abs(y[i] - v)
 		if !(d <= math.MaxFloat64) {
-			s.addExtreme(v, w)
+			s.addExtreme(v, y[i])
 			continue
 		}
-		s.finite++
-		s.sum += d
-		if d > s.max {
-			s.max = d
+		finite++
+		sum += d
+		if d > top {
+			top = d
 		}
-		if d > s.atol+s.rtol*math.Abs(v) {
-			s.differing++
+		if d > atol+rtol*math.Abs(v) {
+			differing++
 		}
 	}
+	s.differing += differing
+	s.finite += finite
+	s.sum += sum
+	s.max = max(s.max, top)
 }
 
 // addExtreme takes a pair whose difference is no finite number: one of them is NaN or

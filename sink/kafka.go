@@ -13,7 +13,7 @@ import (
 // How records are produced. kafka-go's own retries are off: the sender does better,
 // for it knows what heals, and can be told to stop.
 const (
-	batchRecords  = 500
+	batchRecords  = 125
 	batchTimeout  = 10 * time.Millisecond
 	leastBatch    = 16 << 10 // below, batches are not worth the try
 	writeTimeout  = 10 * time.Second

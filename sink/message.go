@@ -27,10 +27,17 @@ type envelope struct {
 	json     bool
 	maxBytes int
 	sources  map[string][]byte // ce_source by model
+	// The same for all records, and never changed.
+	specVersion, recordType, contentType []byte
 }
 
 func newEnvelope(o KafkaOptions) *envelope {
-	return &envelope{json: o.Encoding == encodingJSON, maxBytes: o.MaxRecordBytes, sources: map[string][]byte{}}
+	v := &envelope{maxBytes: o.MaxRecordBytes, sources: map[string][]byte{}, specVersion: []byte("1.0"),
+		recordType: []byte("understudy.record.v1.Prediction"), contentType: []byte("application/protobuf")}
+	if o.Encoding == encodingJSON {
+		v.json, v.contentType = true, []byte("application/json")
+	}
+	return v
 }
 
 // seal fills in d.message; its key and value share the record's bytes.
@@ -39,20 +46,19 @@ func (v *envelope) seal(d *delivery) error {
 	if err != nil {
 		return err
 	}
-	value, contentType := d.record, "application/protobuf"
+	value := d.record
 	if v.json {
-		contentType = "application/json"
 		if value, err = v.toJSON(d.record); err != nil {
 			return err
 		}
 	}
 	d.message = kafka.Message{Key: id, Value: value, WriterData: d, Headers: []kafka.Header{
-		{Key: "ce_specversion", Value: []byte("1.0")},
+		{Key: "ce_specversion", Value: v.specVersion},
 		{Key: "ce_id", Value: id},
 		{Key: "ce_source", Value: v.source(model)},
-		{Key: "ce_type", Value: []byte("understudy.record.v1.Prediction")},
+		{Key: "ce_type", Value: v.recordType},
 		{Key: "ce_time", Value: at.AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano)},
-		{Key: "content-type", Value: []byte(contentType)},
+		{Key: "content-type", Value: v.contentType},
 	}}
 	return nil
 }

@@ -66,7 +66,7 @@ func (f *File) Load(ctx context.Context, model string) (s rollout.State, err err
 		return db.View(func(tx *bolt.Tx) (err error) {
 			s, err = stateIn(tx, model)
 			if err == nil && s.Revision == 0 {
-				return fmt.Errorf("model %s: %w", model, ErrNotFound)
+				return missing(tx, model)
 			}
 			return err
 		})
@@ -160,11 +160,10 @@ func (f *File) Watch(ctx context.Context, changed func(rollout.State)) error {
 }
 
 func get(tx *bolt.Tx, bucket []byte, model string) []byte {
-	b := tx.Bucket(bucket)
-	if b == nil {
-		return nil
+	if b := tx.Bucket(bucket); b != nil {
+		return b.Get([]byte(model))
 	}
-	return b.Get([]byte(model))
+	return nil
 }
 
 func put(tx *bolt.Tx, bucket []byte, model string, value []byte) error {
@@ -188,20 +187,35 @@ func stateIn(tx *bolt.Tx, model string) (rollout.State, error) {
 	return s, nil
 }
 
+// missing is ErrNotFound, unless some entry is damaged: that one may be the model's, and
+// taking it for absent would forget a rollback.
+func missing(tx *bolt.Tx, model string) error {
+	if _, err := allIn(tx); err != nil {
+		return err
+	}
+	return fmt.Errorf("model %s: %w", model, ErrNotFound)
+}
+
 func statesIn(db *bolt.DB) (all []rollout.State, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
-		b := tx.Bucket(statesBucket)
-		if b == nil {
-			return nil
+	err = db.View(func(tx *bolt.Tx) (err error) {
+		all, err = allIn(tx)
+		return err
+	})
+	return all, err
+}
+
+func allIn(tx *bolt.Tx) (all []rollout.State, err error) {
+	b := tx.Bucket(statesBucket)
+	if b == nil {
+		return nil, nil
+	}
+	err = b.ForEach(func(k, v []byte) error {
+		s, err := decodeState(string(k), v)
+		if err != nil {
+			return fmt.Errorf("state of model %s: %w", k, err)
 		}
-		return b.ForEach(func(k, v []byte) error {
-			s, err := decodeState(string(k), v)
-			if err != nil {
-				return fmt.Errorf("state of model %s: %w", k, err)
-			}
-			all = append(all, s)
-			return nil
-		})
+		all = append(all, s)
+		return nil
 	})
 	return all, err
 }

@@ -17,6 +17,9 @@ import (
 // lockWait bounds the wait for another process that holds the file.
 const lockWait = 500 * time.Millisecond
 
+// newFileID is the transaction that bbolt's new files are at.
+const newFileID = 1
+
 var errClosed = errors.New("the store is closed")
 
 // opener opens a bbolt file at its first use, and guards its use.
@@ -85,19 +88,49 @@ func (o *opener) open() error {
 			file, err = os.OpenFile(name, flag, mode)
 			return file, err
 		}}
+	var db *bolt.DB
 	err := o.guard(func() (err error) {
-		o.db, err = bolt.Open(o.path, 0o600, options)
+		db, err = bolt.Open(o.path, 0o600, options)
 		return err
 	})
 	if err == nil {
-		o.file = file
-		return nil
+		err = o.guard(func() error { return prepare(db) })
 	}
-	o.db = nil
-	if errors.Is(err, ErrCorrupt) && file != nil {
-		_ = file.Close() // bbolt closes it on errors, but not on panics
+	switch {
+	case err == nil:
+		o.db, o.file = db, file
+	case o.broken.Load() != nil && file != nil:
+		_ = file.Close() // behind a panic db.Close might wait for ever
+	case db != nil:
+		_ = db.Close()
 	}
 	return explain(err)
+}
+
+// prepare makes the buckets of a new file. One that has been written to and has none is
+// damaged: taking it for empty would forget every rollback.
+func prepare(db *bolt.DB) error {
+	var writes int
+	missing := false
+	err := db.View(func(tx *bolt.Tx) error {
+		writes = tx.ID() - newFileID
+		missing = tx.Bucket(statesBucket) == nil || tx.Bucket(progressBucket) == nil
+		return nil
+	})
+	switch {
+	case err != nil || !missing:
+		return err
+	case writes > 0:
+		return fmt.Errorf("%w: its buckets are missing; restore it from a backup or, to begin anew, move it away", ErrCorrupt)
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(statesBucket)
+		if err != nil {
+			return err
+		}
+		_, err = tx.CreateBucketIfNotExists(progressBucket)
+		return err
+	})
 }
 
 // explain says what bbolt's errors of opening mean for an operator.

@@ -98,8 +98,16 @@ func (v changeVerb) run(ctx context.Context, cmd *cobra.Command, g *gateway, w w
 func exactly(n int, names string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return fmt.Errorf("want %s, got %d arguments; see `%s --help`", names, len(args), cmd.CommandPath())
+			return fmt.Errorf("want %s, got %d (%q); see `%s --help`", names, len(args), args, cmd.CommandPath())
 		}
 		return nil
 	}
+}
+
+// atMostOne is cobra.MaximumNArgs(1) that says what it wants.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return exactly(1, "one MODEL or none")(cmd, args)
+	}
+	return nil
 }

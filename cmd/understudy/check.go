@@ -25,7 +25,7 @@ A file that is not valid gives one line for each mistake, "file:line: field: wha
 and what would be right", and exit code 2.`,
 		Example: `  understudy check --config understudy.yaml
   understudy check --config understudy.yaml -o json | jq .errors`,
-		Args: cobra.NoArgs,
+		Args: exactly(0, "no arguments"),
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "", "config `file`; required")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
@@ -220,7 +220,7 @@ func planInWords(p rollout.Plan) []string {
 			}
 			least := count(s.MinRequests) + " " + unit
 			if s.Bake > 0 {
-				least = s.Bake.String() + " and " + least
+				least = span(s.Bake) + " and " + least
 			}
 			out = append(out, part+", for at least "+least)
 		}

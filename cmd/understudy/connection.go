@@ -216,6 +216,8 @@ func (g *gateway) explain(err error) error {
 		return fmt.Errorf("the certificate of %s is not trusted: %w; name its authority with --ca", g.url, unknown)
 	case errors.As(err, &dns):
 		return fmt.Errorf("no such host: %s; set --admin or UNDERSTUDY_ADMIN to the gateway's admin port", g.url)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%s answers in plain HTTP; set --admin to the same address with http, or admin.tls in its config", g.url)
 	case rpc.Code() == connect.CodeUnavailable:
 		return fmt.Errorf("no gateway answers at %s: %w; is it running? If its admin port is elsewhere, set --admin or UNDERSTUDY_ADMIN", g.url, innermost(rpc))
 	case rpc.Code() == connect.CodeUnimplemented, rpc.Code() == connect.CodeUnknown, rpc.Code() == connect.CodeInternal:

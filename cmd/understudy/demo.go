@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,6 +113,7 @@ func runDemo(c *cobra.Command, o demo.Options, asJSON bool) error {
 	if asJSON {
 		o.Screen = demo.NewScreen(c.ErrOrStderr())
 	}
+	o.Command = ownCommand()
 	summary, err := demo.Run(ctx, o)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
@@ -127,4 +130,17 @@ func runDemo(c *cobra.Command, o demo.Options, asJSON bool) error {
 		return fmt.Errorf("demo: not everything held:\n%w", err)
 	}
 	return nil
+}
+
+// ownCommand is what a user types to run this program again. `go run` deletes its
+// binary at the end, so there it is `go run`.
+func ownCommand() string {
+	if _, err := exec.LookPath("understudy"); err == nil {
+		return "understudy"
+	}
+	path, err := os.Executable()
+	if err != nil || strings.Contains(path, "go-build") {
+		return "go run ./cmd/understudy"
+	}
+	return path
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -44,6 +47,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"code": exitCode},
 		Setup: func(e *testscript.Env) error {
 			open, err := fakeGateway(e.Defer, nil)
 			if err != nil {
@@ -60,9 +64,19 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GUARDED", guarded)
 			e.Setenv("UNDERSTUDY_ADMIN", open)
 			e.Setenv("TZ", "UTC")
+			e.Setenv("GORACE", "atexit_sleep_ms=10") // else the race detector adds a second a command
 			return nil
 		},
 	})
+}
+
+// exitCode runs a command that must exit with a code: `code 2 understudy check`.
+func exitCode(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("%v; want exit code %s", err, args[0])
+	}
 }
 
 // fakeGateway is a real admin server over rollouts that only operators move.

@@ -30,7 +30,7 @@ Logs go to standard error. The exit code is 2 for an invalid config file, 1 for 
 failure.`,
 		Example: `  understudy serve --config understudy.yaml
   kill -HUP $(pidof understudy)    # after a change of the file`,
-		Args: cobra.NoArgs,
+		Args: exactly(0, "no arguments"),
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "", "config `file`; required")
 	cmd.Flags().StringVar(&level, "log-level", level, "least `level` that is logged: debug, info, warn or error")

@@ -20,7 +20,7 @@ The figures are this gateway's own, since the rollout began or the process start
 		Example: `  understudy status
   understudy status fraud
   understudy status fraud -o json | jq -r .mode`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne,
 	}
 	cmd.ValidArgsFunction = conn.models
 	out := bindFormat(cmd)

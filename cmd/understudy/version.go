@@ -41,7 +41,7 @@ func versionCommand() *cobra.Command {
 		Short:   "Print the version of this binary",
 		Long:    "Print version, commit and Go version of this binary.",
 		Example: `  understudy version -o json`,
-		Args:    cobra.NoArgs,
+		Args:    exactly(0, "no arguments"),
 	}
 	out := bindFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

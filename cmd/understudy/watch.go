@@ -29,7 +29,7 @@ On a terminal the view is redrawn in place, else there is a line for each messag
 		Example: `  understudy watch
   understudy watch fraud --interval 5s
   understudy watch fraud -o json | jq -c '[.mode, .weightPercent, .mirrorFigures.disagreed]'`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne,
 	}
 	cmd.ValidArgsFunction = conn.models
 	out := bindFormat(cmd)

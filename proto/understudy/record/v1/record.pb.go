@@ -502,7 +502,7 @@ type OutputComparison struct {
 	Kind  string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Agree bool   `protobuf:"varint,3,opt,name=agree,proto3" json:"agree,omitempty"`
 	// What differs: empty, or one of `values`, `shape`, `datatype`, `missing`,
-	// `unexpected`, `malformed`.
+	// `unexpected`, `malformed`, `datatype_unsupported`.
 	Finding string `protobuf:"bytes,4,opt,name=finding,proto3" json:"finding,omitempty"`
 	// Elements compared, and those of them that differ.
 	Elements  uint64 `protobuf:"varint,5,opt,name=elements,proto3" json:"elements,omitempty"`

@@ -1,0 +1,387 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// broker is a producer that answers as told.
+type broker struct {
+	*envelope
+	// answer says how the write of d ends, together with company records.
+	answer func(d *delivery, company int) error
+	// late, if set, ends what a write left open when the producer is closed.
+	late   func(d *delivery)
+	open   []*delivery
+	writes int
+	most   int // records in one write
+	taken  []string
+}
+
+func newBroker(answer func(*delivery, int) error) *broker {
+	return &broker{envelope: newEnvelope(KafkaOptions{MaxRecordBytes: defaultRecordBytes}), answer: answer}
+}
+
+func (b *broker) message(d *delivery) error { return b.seal(d) }
+
+// errHang makes a write wait until its context ends.
+var errHang = errors.New("hang")
+
+func (b *broker) write(ctx context.Context, batch []*delivery) {
+	b.writes++
+	b.most = max(b.most, len(batch))
+	together := 0
+	for _, d := range batch {
+		if !d.alone {
+			together++
+		}
+	}
+	for _, d := range batch {
+		company := together
+		if d.alone {
+			company = 1
+		}
+		err := b.answer(d, company)
+		if errors.Is(err, errHang) {
+			b.open = append(b.open, d)
+			continue
+		}
+		if err == nil {
+			b.taken = append(b.taken, string(d.message.Key))
+		}
+		d.end(err, company)
+	}
+	if len(b.open) > 0 {
+		<-ctx.Done()
+	}
+}
+
+func (b *broker) close() {
+	for _, d := range b.open {
+		if b.late != nil {
+			b.late(d)
+		}
+	}
+}
+
+// on starts a sink on b, in a bubble of its own time.
+func on(t *testing.T, b *broker, change ...func(*Options)) *Sink {
+	t.Helper()
+	o := Options{Kafka: KafkaOptions{Brokers: []string{"b:1"}, Topic: "t"}}
+	if err := o.Kafka.setDefaults(); err != nil {
+		t.Fatal(err)
+	}
+	o.setDefaults()
+	for _, f := range change {
+		f(&o)
+	}
+	s, err := start(o, newMetrics(), newHealth(o.Logger, o.Kafka, o.Clock), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// want checks the ledger.
+func want(t *testing.T, s *Sink, delivered, spooled int64) Counts {
+	t.Helper()
+	c := s.Snapshot()
+	balanced(t, c)
+	if c.Delivered != delivered || c.Spooled != spooled || c.InFlight != 0 {
+		t.Errorf("delivered %d and spooled %d, want %d and %d; ledger %+v", c.Delivered, c.Spooled, delivered, spooled, c)
+	}
+	return c
+}
+
+func TestOutageIsRetriedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		var down atomic.Bool
+		down.Store(true)
+		b := newBroker(func(*delivery, int) error {
+			if down.Load() {
+				return kafka.NotEnoughReplicas
+			}
+			return nil
+		})
+		s := on(t, b)
+		record(t, s, &c, 0, 10_000)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		got := s.Snapshot()
+		balanced(t, got)
+		if got.Spooled+got.DroppedTotal() != 10_000 || got.Dropped[DropRejected] != 0 {
+			t.Errorf("after an hour %+v", got)
+		}
+		if least, most := int(time.Hour/backoffMax), int(2*time.Hour/backoffMax)+20; b.writes < least || b.writes > most {
+			t.Errorf("%d writes in an hour, want %d to %d", b.writes, least, most)
+		}
+		if b.most > windowRecords {
+			t.Errorf("%d records in one write", b.most)
+		}
+		down.Store(false)
+		time.Sleep(backoffMax + time.Second)
+		synctest.Wait()
+		want(t, s, got.Spooled, 0)
+		if !slices.IsSorted(b.taken) {
+			t.Error("not in the order of the spool")
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c.check(t)
+	})
+}
+
+// Records that keep coming and failing must not put off the retry of those before them.
+func TestFreshFailuresDoNotStarveRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		heals := time.Now().Add(5 * time.Second)
+		b := newBroker(func(d *delivery, _ int) error {
+			if last := d.message.Key[len(d.message.Key)-1]; last == '3' && time.Now().Before(heals) {
+				return kafka.NotLeaderForPartition
+			}
+			return nil
+		})
+		s := on(t, b)
+		for i := range 1000 {
+			record(t, s, &c, i, i+1)
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		want(t, s, 1000, 0)
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// One record that is refused does not take its batch with it.
+func TestRefusedRecordIsFoundAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		s := on(t, newBroker(func(d *delivery, company int) error {
+			if company > 1 || string(d.message.Key) == id(5) {
+				return kafka.InvalidRecord
+			}
+			return nil
+		}))
+		began := time.Now()
+		record(t, s, &c, 0, 20)
+		synctest.Wait()
+		if got := want(t, s, 19, 0); got.Dropped[DropRejected] != 1 {
+			t.Errorf("ledger %+v", got)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the others waited %s", took)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An answer that may be meant for one record or for all: it depends on the others.
+func TestDoubtfulAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		poisoned := func(d *delivery) bool { return string(d.message.Key) == id(5) }
+		var broken atomic.Bool
+		broken.Store(true)
+		b := newBroker(func(d *delivery, _ int) error {
+			if broken.Load() || poisoned(d) {
+				return kafka.Unknown
+			}
+			return nil
+		})
+		s := on(t, b)
+		record(t, s, &c, 0, 20)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		want(t, s, 0, 20) // the broker takes nothing: nobody is to blame
+		broken.Store(false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := want(t, s, 19, 0); got.Dropped[DropRejected] != 1 {
+			t.Errorf("ledger %+v", got)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTooLargeAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		var seen []int
+		s := on(t, newBroker(func(d *delivery, _ int) error {
+			if string(d.message.Key) != id(0) {
+				return nil
+			}
+			if seen = append(seen, len(d.message.Value)); len(seen) < 3 {
+				return kafka.MessageSizeTooLarge
+			}
+			return nil
+		}))
+		s.Accept()
+		s.Record(large(t, &c, id(0), 100_000))
+		synctest.Wait()
+		want(t, s, 1, 0)
+		if len(seen) != 3 || seen[0] < 100_000 || seen[1] > 2000 || seen[2] >= seen[1] {
+			t.Errorf("sizes sent: %v", seen)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c.check(t)
+	})
+}
+
+// A write that Close cut off counts by how it ended, not by having been cut off.
+func TestCutOffWriteThatGotThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		b := newBroker(func(*delivery, int) error { return errHang })
+		b.late = func(d *delivery) {
+			if string(d.message.Key) != id(2) {
+				d.end(nil, 1)
+			}
+		}
+		s := on(t, b)
+		record(t, s, &c, 0, 5)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close = %v", err)
+		}
+		got := s.Snapshot()
+		balanced(t, got)
+		n := int64(len(b.open)) - 1
+		if got.Delivered != n || got.Dropped[DropShutdown] != 5-n || got.InFlight != 0 || got.Spooled != 0 {
+			t.Errorf("%d got through; ledger %+v", n, got)
+		}
+		c.check(t)
+	})
+}
+
+// flaky is a spool on which things happen that happen to disks.
+type flaky struct {
+	Spool
+	unreadable atomic.Bool
+	evict      int
+	durable    bool
+}
+
+func (f *flaky) Append(record []byte, at time.Time) (int, error) {
+	_, err := f.Spool.Append(record, at)
+	return f.evict, err
+}
+
+func (f *flaky) Read(dst []Entry, after uint64, n, size int) ([]Entry, error) {
+	if f.unreadable.Load() {
+		return dst, errors.New("input/output error")
+	}
+	return f.Spool.Read(dst, after, n, size)
+}
+
+func (f *flaky) Close() (int, error) {
+	lost, err := f.Spool.Close()
+	if f.durable {
+		lost = 0
+	}
+	return lost, err
+}
+
+func TestSpoolThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		spool := &flaky{Spool: NewMemorySpool(1 << 20)}
+		spool.unreadable.Store(true)
+		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = spool })
+		record(t, s, &c, 0, 5)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want(t, s, 0, 5)
+		closed := make(chan error)
+		go func() { closed <- s.Close(t.Context()) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		spool.unreadable.Store(false)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		want(t, s, 5, 0)
+	})
+}
+
+func TestDamagedAndRecoveredRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		spool := NewMemorySpool(1 << 20)
+		x := exchange(t, &c, id(0))
+		good, _ := (&encoder{limit: defaultRecordBytes}).encode(x)
+		x.Free()
+		for _, r := range [][]byte{nil, good, {0xff}, field(2, 'x')} {
+			spool.Append(r, time.Now())
+		}
+		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = spool })
+		s.sender.poke()
+		synctest.Wait()
+		if got := want(t, s, 1, 0); got.Recovered != 4 || got.Dropped[DropEncode] != 3 {
+			t.Errorf("ledger %+v", got)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A durable spool keeps what was not sent: it is not dropped.
+func TestDurableSpoolKeepsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		spool := &flaky{Spool: NewMemorySpool(1 << 20), durable: true}
+		s := on(t, newBroker(func(d *delivery, _ int) error {
+			if string(d.message.Key) == id(0) {
+				return kafka.NotEnoughReplicas
+			}
+			return nil
+		}), func(o *Options) { o.Spool = spool })
+		record(t, s, &c, 0, 5)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if got := want(t, s, 4, 1); got.DroppedTotal() != 0 {
+			t.Errorf("ledger %+v", got)
+		}
+	})
+}
+
+func TestEvictionsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		spool := &flaky{Spool: NewMemorySpool(1 << 20), evict: 1, durable: true}
+		spool.unreadable.Store(true)
+		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = spool })
+		record(t, s, &c, 0, 5)
+		synctest.Wait()
+		if got := want(t, s, 0, 0); got.Dropped[DropSpoolFull] != 5 {
+			t.Errorf("ledger %+v", got)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		s.Close(ctx)
+	})
+}

@@ -1,0 +1,132 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+func deaf(*delivery, int) error { return kafka.NotEnoughReplicas }
+
+// Neither a full intake nor a full spool makes Record wait, and both are counted.
+func TestFullQueues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		var l logs
+		s := on(t, newBroker(deaf), func(o *Options) {
+			o.IntakeRecords, o.Spool, o.Logger = 100, NewMemorySpool(10_000), l.logger()
+		})
+		for i := 0; i < 1000; i += 100 {
+			record(t, s, &c, i, i+100)
+			synctest.Wait()
+		}
+		got := s.Snapshot()
+		balanced(t, got)
+		if got.Spooled == 0 || got.Dropped[DropSpoolFull] != 1000-got.Spooled-got.Dropped[DropIntakeFull] || got.Dropped[DropSpoolFull] < 500 {
+			t.Errorf("ledger %+v", got)
+		}
+		if s.spool.Stats().Bytes > 10_000 || l.count("drops new ones until Kafka catches up") != 1 {
+			t.Errorf("%d bytes spooled; logged %d times", s.spool.Stats().Bytes, l.count("drops new ones"))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err == nil {
+			t.Error("Close says that all was flushed")
+		}
+		want(t, s, 0, 0)
+		c.check(t)
+	})
+}
+
+func TestIntakeBounds(t *testing.T) {
+	var c tally
+	in := newIntake(2, 10_000)
+	huge, small := large(t, &c, id(0), 50_000), exchange(t, &c, id(1))
+	if !in.offer(huge) {
+		t.Error("an empty intake refuses an exchange over its whole bound")
+	}
+	if in.offer(small) {
+		t.Error("over the bound in bytes")
+	}
+	in.done(<-in.queue)
+	for i := range 3 {
+		if got := in.offer(small); got != (i < 2) {
+			t.Errorf("offer %d of 2 = %v", i+1, got)
+		}
+	}
+	<-in.queue
+	in.done(<-in.queue)
+	if in.bytes.Load() != small.Size()+exchangeOverhead && in.bytes.Load() == 0 {
+		t.Errorf("%d bytes held", in.bytes.Load())
+	}
+	c.check(t)
+}
+
+// Records that race with Close, and those that come later, are delivered or dropped, once.
+func TestRecordWhileClosing(t *testing.T) {
+	for range 20 {
+		var c tally
+		s := on(t, newBroker(func(*delivery, int) error { return nil }))
+		var recorders sync.WaitGroup
+		for r := range 4 {
+			recorders.Go(func() { record(t, s, &c, r*100, r*100+100) })
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		recorders.Wait()
+		got := s.Snapshot()
+		balanced(t, got)
+		if got.Eligible != 400 || got.InFlight != 0 || got.Spooled != 0 || got.Delivered+got.Dropped[DropShutdown] != 400 {
+			t.Fatalf("ledger %+v", got)
+		}
+		c.check(t)
+	}
+}
+
+func TestCloseAgain(t *testing.T) {
+	s := on(t, newBroker(func(*delivery, int) error { return nil }))
+	for range 2 {
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// With no time left, what waits to be encoded is dropped too.
+func TestCloseWithoutTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		s := on(t, newBroker(deaf))
+		record(t, s, &c, 0, 500)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Close = %v", err)
+		}
+		if got := want(t, s, 0, 0); got.Dropped[DropShutdown] != 500 {
+			t.Errorf("ledger %+v", got)
+		}
+		c.check(t)
+	})
+}
+
+// New and Record wait for nobody, and whoever is accepted but never recorded shows.
+func TestAcceptedIsInFlight(t *testing.T) {
+	s := on(t, newBroker(deaf))
+	s.Accept()
+	s.Accept()
+	if got := s.Snapshot(); got.InFlight != 2 || got.Eligible != 2 {
+		t.Errorf("ledger %+v", got)
+	}
+	s.Record(&rollout.Exchange{ID: id(0)})
+	eventually(t, "spooled", func() bool { got := s.Snapshot(); return got.InFlight == 1 && got.Spooled == 1 })
+	closeIn(t, s, 10*time.Millisecond)
+}
