@@ -48,7 +48,9 @@ type App struct {
 	ready    chan struct{}
 	draining atomic.Bool
 
-	reload sync.Mutex
+	shutdown time.Duration
+
+	reload sync.Mutex // guards cfg, once New has returned
 	cfg    *config.Config
 }
 
@@ -59,7 +61,8 @@ func New(cfg *config.Config, o Options) (*App, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	a := &App{log: o.Logger, version: o.Version, registry: prometheus.NewRegistry(), ready: make(chan struct{}), cfg: cfg}
+	a := &App{log: o.Logger, version: o.Version, registry: prometheus.NewRegistry(),
+		ready: make(chan struct{}), shutdown: cfg.Shutdown, cfg: cfg}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := a.build(); err != nil {
 		a.abandon()
@@ -95,7 +98,7 @@ func (a *App) listen() (err error) {
 
 func (a *App) buildState() (err error) {
 	a.store = store.NewFile(a.cfg.Store.Path)
-	a.audit, err = admin.OpenAudit(admin.AuditOptions{Path: a.cfg.Admin.Audit, Logger: a.log})
+	a.audit, err = admin.OpenAudit(admin.AuditOptions{Path: a.cfg.Admin.Audit, Logger: a.log, Registerer: a.registry})
 	return err
 }
 
@@ -198,14 +201,12 @@ func (a *App) Run(ctx context.Context) error {
 	conducting, stopConducting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopConducting()
 	var conduct sync.WaitGroup
-	if err := a.conductor.Configure(ctx, conductorSettings(a.cfg)); err != nil {
-		a.log.Warn("not all rollouts could be loaded; their champions serve alone until they are", "error", err)
-	}
+	a.begin(ctx)
 	conduct.Go(func() { a.conductor.Run(conducting) })
 	serve("gRPC", a.gateway.Serve, a.grpc)
 	serve("admin", a.admin.Serve, a.ops)
 	close(a.ready)
-	a.log.Info("serving", "grpc", a.grpc.Addr().String(), "admin", a.ops.Addr().String(), "models", len(a.cfg.Models))
+	a.log.Info("serving", "grpc", a.grpc.Addr().String(), "admin", a.ops.Addr().String())
 
 	var err error
 	select {
@@ -217,12 +218,21 @@ func (a *App) Run(ctx context.Context) error {
 	return err
 }
 
+// begin gives the conductor the models that New was given.
+func (a *App) begin(ctx context.Context) {
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	if err := a.conductor.Configure(ctx, conductorSettings(a.cfg)); err != nil {
+		a.log.Warn("not all rollouts could be loaded; their champions serve alone until they are", "error", err)
+	}
+}
+
 // drain takes the parts down in the order of the data: no new calls, no copies, no
 // transitions, no records, no operators.
 func (a *App) drain(stopConductor func()) error {
 	a.draining.Store(true)
-	a.log.Info("draining", "within", a.cfg.Shutdown)
-	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Shutdown)
+	a.log.Info("draining", "within", a.shutdown)
+	ctx, cancel := context.WithTimeout(context.Background(), a.shutdown)
 	defer cancel()
 	var errs []error
 	if err := a.gateway.Drain(ctx); err != nil {

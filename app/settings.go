@@ -67,6 +67,10 @@ func sinkOptions(s *config.Sink) (sink.Options, error) {
 func (a *App) Reload(cfg *config.Config) error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
+	// Whoever rotates the audit log reloads, be it with the same configuration.
+	if err := a.audit.Reopen(); err != nil {
+		a.log.Error("the audit log can't be opened anew; changes are refused until it can", "error", err)
+	}
 	if err := a.reloadable(cfg); err != nil {
 		return err
 	}

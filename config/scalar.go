@@ -96,7 +96,7 @@ func count[T integer](o object, key string, dst *T, least, most T) {
 	}
 	i, isInt := n.value.(*ast.IntegerNode)
 	var v int64
-	var err error = strconv.ErrSyntax
+	err := strconv.ErrSyntax
 	if isInt {
 		v, err = strconv.ParseInt(i.GetToken().Value, 10, 64)
 	}

@@ -16,7 +16,7 @@ type act struct {
 	rollout *adminv1.Rollout
 	// recordedUntil is when the model left the modes whose requests are recorded.
 	recordedUntil time.Time
-	records       int
+	topic         topicFigures
 }
 
 // keepAll is more answers than any act has.

@@ -89,7 +89,7 @@ func (s *story) tryNext() []string {
 		"  # the last records of each partition: the gateway's id, and the CloudEvents headers",
 		"  kcat -C -b " + kafka + " -t " + topic + ` -o -2 -e -q -f '%k  %h\n'`,
 		"",
-		"  # the admin RPC, by grpcurl and by curl; a model's inputs and outputs, from the champion",
+		"  # the admin RPC, by grpcurl and by curl; and what a model takes and gives",
 		"  grpcurl -plaintext -d '{}' " + admin + " understudy.admin.v1.RolloutService/ListRollouts",
 		"  curl -s " + url + "/understudy.admin.v1.RolloutService/ListRollouts -H 'content-type: application/json' -d '{}'",
 		"  grpcurl -plaintext -d '{\"name\": \"" + act1Model + "\"}' " + data + " inference.GRPCInferenceService/ModelMetadata",

@@ -80,7 +80,7 @@ func (s *story) sumUp(ctx context.Context, first act, second fall) (*Summary, er
 		UserErrorsDuringRollback: second.userErrors,
 		first:                    first, second: second, rollbacks: rollback.Count,
 	}
-	m.first.records, m.second.records = countRecords(records, act1Model), countRecords(records, act2Model)
+	m.first.topic, m.second.topic = countRecords(records, act1Model), countRecords(records, act2Model)
 	m.doubts = append(m.doubts, bad, reconcile(records, first, second.act))
 	return m, nil
 }
@@ -107,14 +107,28 @@ func (s *story) awaitRecords(ctx context.Context) (int, error) {
 	}
 }
 
-func countRecords(records map[string]recordFigures, model string) int {
-	n := 0
+// topicFigures are what the topic holds of one model.
+type topicFigures struct {
+	records int
+	// pairs have both arms' predictions, and disagree those of them that differ.
+	pairs, disagree int
+}
+
+func countRecords(records map[string]recordFigures, model string) topicFigures {
+	var f topicFigures
 	for _, r := range records {
-		if r.model == model {
-			n++
+		if r.model != model {
+			continue
+		}
+		f.records++
+		if r.pair {
+			f.pairs++
+		}
+		if r.disagrees {
+			f.disagree++
 		}
 	}
-	return n
+	return f
 }
 
 // reconcile holds the topic against the clients' own lists. A request that was answered

@@ -18,9 +18,8 @@ func good() *Summary {
 	users := clientFigures{Requests: 1200, Answered: 1200, ByChallenger: 300, P50: 3 * time.Millisecond, P99: 8 * time.Millisecond}
 	return &Summary{
 		Requests: 2400, RecordsExpected: 1900, RecordsOnTopic: 1900, Promoted: true, RolledBack: true, RollbackMS: 0.4, rollbacks: 1,
-		first: act{model: act1Model, users: users, records: 1100, rollout: &adminv1.Rollout{Mode: promoted,
-			MirrorFigures: &adminv1.MirrorFigures{Compared: 1000, Disagreed: 41}}},
-		second: fall{act: act{model: act2Model, users: users, records: 800, rollout: &adminv1.Rollout{Mode: rolledBack}},
+		first: act{model: act1Model, users: users, topic: topicFigures{1100, 1000, 41}, rollout: &adminv1.Rollout{Mode: promoted}},
+		second: fall{act: act{model: act2Model, users: users, topic: topicFigures{records: 800}, rollout: &adminv1.Rollout{Mode: rolledBack}},
 			decidedAt: time.Now(), failedCalls: 4, hungCalls: 30, slowest: 253 * time.Millisecond},
 	}
 }
@@ -143,5 +142,12 @@ func TestDecisiveFailureIsTheTenthInARow(t *testing.T) {
 	}
 	if got := decisive(calls); got != at(19) {
 		t.Errorf("%v after the beginning, want 19s", got.Sub(begin))
+	}
+}
+
+func TestCountRecordsOfOneModel(t *testing.T) {
+	records := map[string]recordFigures{"a": {model: "m", pair: true, disagrees: true}, "b": {model: "m", pair: true}, "c": {model: "m"}, "d": {model: "n", pair: true}}
+	if got := countRecords(records, "m"); got != (topicFigures{3, 2, 1}) {
+		t.Errorf("%+v", got)
 	}
 }

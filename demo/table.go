@@ -15,10 +15,6 @@ const (
 func (m *Summary) table(s *Screen) []string {
 	a, b := m.first, m.second
 	row := func(name, one, two string) string { return fmt.Sprintf("  %-36s %14s %14s", name, one, two) }
-	disagree := func(x act) string {
-		f := x.rollout.GetMirrorFigures()
-		return percent(f.GetDisagreed(), f.GetCompared())
-	}
 	lines := []string{
 		"", s.Bold("What was measured"), "",
 		row("", "act 1", "act 2"),
@@ -28,8 +24,9 @@ func (m *Summary) table(s *Screen) []string {
 		row("answered by the challenger", percent(a.users.ByChallenger, a.users.Answered), percent(b.users.ByChallenger, b.users.Answered)),
 		row("p50 for users", milliseconds(a.users.P50), milliseconds(b.users.P50)),
 		row("p99 for users", milliseconds(a.users.P99), milliseconds(b.users.P99)),
-		row("pairs of predictions that disagree", disagree(a), disagree(b.act)),
-		row("records on the topic", count(a.records), count(b.records)),
+		row("records on the topic", count(a.topic.records), count(b.topic.records)),
+		row("  with both predictions", count(a.topic.pairs), count(b.topic.pairs)),
+		row("  where these disagree", percent(a.topic.disagree, a.topic.pairs), percent(b.topic.disagree, b.topic.pairs)),
 		"",
 		fmt.Sprintf("  In act 2 the challenger failed %s by errors and %d by hanging. From then on users saw %s", plural(b.failedCalls, "call", "calls"),
 			b.hungCalls, plural(m.UserErrorsDuringRollback, "error,", "errors,")),

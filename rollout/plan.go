@@ -124,15 +124,13 @@ func (p Plan) after(i int) (next place, ok bool) {
 	return place{}, false
 }
 
-// notAbove returns the last resting place that exposes the challenger no more than
-// mode and weight do; the first one where all expose it more.
-func (p Plan) notAbove(mode Mode, weight Weight) place {
-	rests := p.rests()
-	found := rests[0]
-	for _, r := range rests {
+// lastNotAbove returns the last resting place that exposes the challenger no more than
+// mode and weight do; ok is false where all expose it more.
+func (p Plan) lastNotAbove(mode Mode, weight Weight) (found place, ok bool) {
+	for _, r := range p.rests() {
 		if r.mode < mode || (r.mode == mode && r.weight <= weight) {
-			found = r
+			found, ok = r, true
 		}
 	}
-	return found
+	return found, ok
 }

@@ -65,7 +65,7 @@ func (s State) Apply(e Event, now time.Time) (State, error) {
 	case EventResume:
 		next.resume()
 	case EventRetry:
-		next.Plan = e.Plan
+		next.Plan = slices.Clone(e.Plan)
 		next.start()
 	case EventSetMode:
 		err = next.setMode(e)
@@ -141,7 +141,10 @@ func (s *State) enter(p place) {
 func (s *State) promote(full bool) {
 	from := s.Step
 	if s.Override {
-		from = s.Plan.notAbove(s.Mode, s.Weight).step
+		from = -1 // where all of the plan exposes the challenger more, its first step is the next
+		if last, ok := s.Plan.lastNotAbove(s.Mode, s.Weight); ok {
+			from = last.step
+		}
 	}
 	if next, ok := s.Plan.after(from); ok && !full {
 		s.enter(next)
@@ -152,11 +155,15 @@ func (s *State) promote(full bool) {
 }
 
 // resume goes on: from a pause where it was, from SetMode at the last step not above
-// it, from `pause: {}` to the next step.
+// it (the first one where all are above), from `pause: {}` to the next step.
 func (s *State) resume() {
 	switch {
 	case s.Override:
-		s.enter(s.Plan.notAbove(s.Mode, s.Weight))
+		last, ok := s.Plan.lastNotAbove(s.Mode, s.Weight)
+		if !ok {
+			last = s.Plan.rests()[0]
+		}
+		s.enter(last)
 	case !s.Paused:
 		s.promote(false)
 	}

@@ -13,7 +13,7 @@ import (
 // How records are produced. kafka-go's own retries are off: the sender does better,
 // for it knows what heals, and can be told to stop.
 const (
-	batchRecords  = 125
+	batchRecords  = 250 // kafka-go reserves room for that many in each batch of each partition
 	batchTimeout  = 10 * time.Millisecond
 	leastBatch    = 16 << 10 // below, batches are not worth the try
 	writeTimeout  = 10 * time.Second
@@ -64,6 +64,9 @@ func newKafkaProducer(o KafkaOptions, h *health) (*kafkaProducer, error) {
 	}
 	p.grouped = p.writer(batchRecords, p.batchBytes)
 	p.single = p.writer(1, math.MaxInt32)
+	if mechanism != nil && mechanism.Name() == "PLAIN" && o.TLS == nil {
+		h.log.Warn("the Kafka password travels in clear: configure tls, or a scram mechanism")
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stopProbe = cancel
 	go p.probe(ctx)
@@ -103,7 +106,7 @@ func (b *byKey) Balance(m kafka.Message, partitions ...int) int {
 	return b.Hash.Balance(m, partitions...)
 }
 
-func (p *kafkaProducer) message(d *delivery) error { return p.seal(d) }
+func (p *kafkaProducer) message(d *delivery) (bool, error) { return p.seal(d) }
 
 func (p *kafkaProducer) write(ctx context.Context, batch []*delivery) {
 	p.together, p.apart = p.together[:0], p.apart[:0]

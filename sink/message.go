@@ -3,6 +3,7 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -40,16 +41,17 @@ func newEnvelope(o KafkaOptions) *envelope {
 	return v
 }
 
-// seal fills in d.message; its key and value share the record's bytes.
-func (v *envelope) seal(d *delivery) error {
+// seal fills in d.message; its key and value share the record's bytes. cut tells that
+// payloads had to go for it.
+func (v *envelope) seal(d *delivery) (cut bool, err error) {
 	id, model, at, err := attributes(d.record)
 	if err != nil {
-		return err
+		return false, err
 	}
 	value := d.record
 	if v.json {
-		if value, err = v.toJSON(d.record); err != nil {
-			return err
+		if value, cut, err = v.toJSON(d.record); err != nil {
+			return false, err
 		}
 	}
 	d.message = kafka.Message{Key: id, Value: value, WriterData: d, Headers: []kafka.Header{
@@ -60,14 +62,14 @@ func (v *envelope) seal(d *delivery) error {
 		{Key: "ce_time", Value: at.AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano)},
 		{Key: "content-type", Value: v.contentType},
 	}}
-	return nil
+	return cut, nil
 }
 
 // source returns ce_source; models are few, for the config file names them.
 func (v *envelope) source(model []byte) []byte {
 	s, ok := v.sources[string(model)]
 	if !ok {
-		s = append([]byte("/understudy/"), model...)
+		s = []byte("/understudy/" + url.PathEscape(string(model)))
 		v.sources[string(model)] = s
 	}
 	return s
@@ -116,21 +118,21 @@ func instant(b []byte) time.Time {
 
 // toJSON returns a record as protobuf's JSON. That is larger than the wire form, so
 // the record may have to be cut here.
-func (v *envelope) toJSON(record []byte) ([]byte, error) {
+func (v *envelope) toJSON(record []byte) (_ []byte, cut bool, _ error) {
 	for cuts := 0; ; cuts++ {
 		var p recordv1.Prediction
 		if err := proto.Unmarshal(record, &p); err != nil {
-			return nil, fmt.Errorf("%w: %w", errNoRecord, err)
+			return nil, false, fmt.Errorf("%w: %w", errNoRecord, err)
 		}
 		value, err := protojson.Marshal(&p)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errNoRecord, err)
+			return nil, false, fmt.Errorf("%w: %w", errNoRecord, err)
 		}
 		if len(value) <= v.maxBytes || cuts == 2 {
-			return value, nil
+			return value, cuts > 0, nil
 		}
 		if record, err = recut(record, cuts > 0); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 }

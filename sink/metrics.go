@@ -23,7 +23,7 @@ func newMetrics() *metrics {
 	}
 	m := &metrics{
 		cut: prometheus.NewCounter(prometheus.CounterOpts{Name: "understudy_records_cut_total",
-			Help: "Records in which payloads were replaced by digests."}),
+			Help: "Cuts of records: payloads replaced by digests. One that is cut again, harder, counts again."}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_sink_produce_errors_total",
 			Help: "Tries to produce a record that failed, by reason; most are tried again."}, []string{"reason"}),
 		produce: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "understudy_sink_produce_seconds",

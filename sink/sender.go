@@ -2,9 +2,7 @@ package sink
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -20,48 +18,6 @@ const (
 	// it or for all, before the broker is taken at its word; see sender.doubt.
 	maxStrikes = 5
 )
-
-// producer sends records to Kafka.
-type producer interface {
-	// message readies d for the broker. An error says that d.record is no record.
-	message(d *delivery) error
-	// write sends batch, and returns when the end of each delivery is known or ctx
-	// has ended; how each ended stands in the deliveries.
-	write(ctx context.Context, batch []*delivery)
-	// close cuts off what is still being written, and returns when nothing is any more,
-	// or after a second.
-	close()
-}
-
-// delivery is one record on its way to Kafka.
-type delivery struct {
-	position uint64
-	record   []byte
-	message  kafka.Message
-	// alone asks for a produce request of its own, so that its answer is about
-	// nothing else.
-	alone   bool
-	cuts    int // how often it was cut on the way
-	strikes int // see sender.doubt
-	seen    int64
-	settled bool
-
-	// How the last write ended, filled in by the producer. done tells that the
-	// answer in err is the broker's or the transport's for the very request that
-	// carried the record, along with company-1 others.
-	done    atomic.Bool
-	err     error
-	company int
-}
-
-// end says how the last write ended.
-func (d *delivery) end(err error, company int) {
-	d.err, d.company = err, company
-	d.done.Store(true)
-}
-
-// errUnwritten is the end of a delivery for which there was no answer.
-var errUnwritten = errors.New("no answer")
 
 // sender moves records from the spool to Kafka: one goroutine, one write at a time.
 // Its window holds the oldest unsettled records in spool order. Records that fail
@@ -80,8 +36,9 @@ type sender struct {
 	read     uint64 // position of the last record read
 	backoff  time.Duration
 	retryAt  time.Time
-	outage   bool  // the last write delivered nothing
-	accepted int64 // records that Kafka took, ever
+	outage   bool      // the last write delivered nothing
+	accepted int64     // records that Kafka took, ever
+	rejected time.Time // when one that it refuses was logged last
 	entries  []Entry
 	batch    []*delivery
 }
@@ -180,7 +137,7 @@ func (s *sender) fill() (err error) {
 		s.read = e.Position
 		s.window = append(s.window, d)
 		s.bytes += len(d.record)
-		if err := s.producer.message(d); err != nil {
+		if err := s.ready(d); err != nil {
 			s.sink.log.Error("a record in the spool is damaged and was dropped: check the spool's disk", "error", err)
 			s.sink.ledger.dropUnsent(DropEncode, 1)
 			s.settle(d)
@@ -191,6 +148,14 @@ func (s *sender) fill() (err error) {
 	clear(s.entries)
 	s.trim()
 	return nil
+}
+
+func (s *sender) ready(d *delivery) error {
+	cut, err := s.producer.message(d)
+	if cut {
+		s.sink.metrics.cut.Inc()
+	}
+	return err
 }
 
 // wait returns when something may have become due.
@@ -324,7 +289,7 @@ func (s *sender) shrink(d *delivery) (again bool) {
 		}
 		s.bytes += len(smaller) - len(d.record)
 		d.record = smaller
-		if s.producer.message(d) != nil {
+		if s.ready(d) != nil {
 			break
 		}
 		s.sink.metrics.cut.Inc()
@@ -335,8 +300,11 @@ func (s *sender) shrink(d *delivery) (again bool) {
 }
 
 func (s *sender) reject(d *delivery) {
-	s.sink.log.Error("the broker refuses a record for good, it was dropped: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
-		"id", string(d.message.Key), "bytes", len(d.record), "error", d.err)
+	if now := time.Now(); now.Sub(s.rejected) >= time.Second { // one a second is enough to see why
+		s.rejected = now
+		s.sink.log.Error("the broker refuses a record for good, it was dropped: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
+			"id", string(d.message.Key), "bytes", len(d.record), "error", d.err)
+	}
 	s.sink.ledger.dropUnsent(DropRejected, 1)
 	s.settle(d)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,11 @@ type Sink struct {
 	once    sync.Once
 	ended   chan struct{}
 	err     error // why Close failed; set before ended is closed
-	full    bool  // the spool refused the last record
+
+	// The encoder's own.
+	full       bool  // the spool refused the last record
+	overrun    int64 // drops at the intake that were logged, ...
+	overrunLog time.Time
 }
 
 // New starts a sink. It waits for nothing: Kafka may come later. An error says which
@@ -189,7 +194,21 @@ func (s *Sink) encodeOne(x *rollout.Exchange) {
 	}
 	s.ledger.dropUnsent(DropSpoolFull, evicted)
 	s.reportSpool(err)
+	s.reportIntake()
 	s.sender.poke()
+}
+
+// reportIntake logs drops at the intake, for Record must not wait for a logger.
+func (s *Sink) reportIntake() {
+	n := s.ledger.unspooled[slices.Index(dropReasons[:], DropIntakeFull)].Load()
+	if n == s.overrun {
+		return
+	}
+	if now := s.opts.Clock(); now.Sub(s.overrunLog) >= 10*time.Second {
+		s.log.Warn("records were dropped because they came faster than they can be encoded: give the gateway more CPU, or the intake more room",
+			"dropped", n-s.overrun)
+		s.overrun, s.overrunLog = n, now
+	}
 }
 
 // reportSpool logs the first refusal of the spool in a row, and its end.

@@ -32,6 +32,9 @@ func TestFullQueues(t *testing.T) {
 		if got.Spooled == 0 || got.Dropped[DropSpoolFull] != 1000-got.Spooled-got.Dropped[DropIntakeFull] || got.Dropped[DropSpoolFull] < 500 {
 			t.Errorf("ledger %+v", got)
 		}
+		if got.Dropped[DropIntakeFull] > 0 && l.count("faster than they can be encoded") != 1 {
+			t.Errorf("%d dropped at the intake, logged %d times", got.Dropped[DropIntakeFull], l.count("faster than"))
+		}
 		if s.spool.Stats().Bytes > 10_000 || l.count("drops new ones until Kafka catches up") != 1 {
 			t.Errorf("%d bytes spooled; logged %d times", s.spool.Stats().Bytes, l.count("drops new ones"))
 		}
@@ -49,6 +52,7 @@ func TestIntakeBounds(t *testing.T) {
 	var c tally
 	in := newIntake(2, 10_000)
 	huge, small := large(t, &c, id(0), 50_000), exchange(t, &c, id(1))
+	size := small.Size() + exchangeOverhead
 	if !in.offer(huge) {
 		t.Error("an empty intake refuses an exchange over its whole bound")
 	}
@@ -61,10 +65,13 @@ func TestIntakeBounds(t *testing.T) {
 			t.Errorf("offer %d of 2 = %v", i+1, got)
 		}
 	}
+	if held := in.bytes.Load(); held != 2*size {
+		t.Errorf("%d bytes held, want two of %d", held, size)
+	}
 	<-in.queue
 	in.done(<-in.queue)
-	if in.bytes.Load() != small.Size()+exchangeOverhead && in.bytes.Load() == 0 {
-		t.Errorf("%d bytes held", in.bytes.Load())
+	if held := in.bytes.Load(); held != size {
+		t.Errorf("%d bytes held, want %d", held, size)
 	}
 	c.check(t)
 }

@@ -1,0 +1,92 @@
+# `make` alone lists what there is.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Tools stand in a module of their own: their dependencies are not the gateway's.
+TOOL     := go tool -modfile=tools/go.mod
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The contract as last released; buf compares against it.
+CONTRACT := proto/contract.binpb
+# How long each fuzz test runs.
+FUZZTIME ?= 20s
+# Go flags for `make test`, such as TESTFLAGS='-run TestX -v'.
+TESTFLAGS ?=
+# Package patterns for `make test`.
+PACKAGES ?= ./...
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## watch a rollout and a rollback on real models; needs Go alone
+	@go run ./cmd/understudy demo
+
+.PHONY: build
+build: ## the static binary, bin/understudy
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.linked=$(VERSION)" -o bin/understudy ./cmd/understudy
+
+# What skips for want of a Kafka leaves a line in a file. Its name is new each time, so
+# that no cached result hides a skip.
+.PHONY: test
+test: ## all tests under the race detector; with Java and Maven also against a real Kafka
+	@mkdir -p build; skips=$$PWD/build/skips.$$$$; trap 'rm -f "$$skips"' EXIT; status=0; \
+	UNDERSTUDY_SKIPS=$$skips go test -race -timeout 5m $(TESTFLAGS) $(PACKAGES) || status=$$?; \
+	if [ -s "$$skips" ]; then \
+		printf '\n************************************************************\n'; \
+		printf 'REAL KAFKA TESTS SKIPPED: %s, for want of a broker.\n' "$$(wc -l < "$$skips")"; \
+		sort "$$skips" | sed 's/^/  /'; \
+		printf '************************************************************\n'; \
+	fi; exit $$status
+
+.PHONY: interop
+interop: build/venv/installed ## real clients (tritonclient, kcat, grpcurl, curl) against a whole gateway
+	@command -v kcat >/dev/null || { echo "make interop needs kcat: apt install kcat" >&2; exit 1; }
+	@$(TOOL) grpcurl -version
+	UNDERSTUDY_REQUIRE_KAFKA=1 INTEROP_PYTHON=$$PWD/build/venv/bin/python go test -tags interop -count=1 -timeout 5m -v ./interop
+
+build/venv/installed: interop/requirements.txt
+	python3 -m venv --clear build/venv
+	build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r interop/requirements.txt
+	touch $@
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME (20s)
+	@for package in $$(go list ./...); do \
+		for name in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			echo "$$package $$name"; \
+			go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, buf lint, buf breaking
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi >&2
+	go vet ./...
+	go vet -tags interop ./interop
+	$(TOOL) staticcheck ./...
+	$(TOOL) staticcheck -tags interop ./interop
+	$(TOOL) buf lint
+	$(TOOL) buf breaking --against $(CONTRACT)
+
+.PHONY: generate
+generate: ## stubs from the .proto files
+	$(TOOL) buf generate
+
+.PHONY: check-generate
+check-generate: ## fail where the checked-in stubs are not what generate makes
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(TOOL) buf generate -o "$$fresh"; \
+	diff -r <(cd "$$fresh/proto" && find . -name '*.go' | sort | xargs sha256sum) \
+		<(cd proto && find . -name '*.go' | sort | xargs sha256sum) \
+	|| { echo "stubs differ from the .proto files: run make generate" >&2; exit 1; }
+
+.PHONY: contract
+contract: ## make today's .proto files the contract that breaking changes are measured by
+	$(TOOL) buf build -o $(CONTRACT)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin build

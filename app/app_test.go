@@ -1,0 +1,271 @@
+package app
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/understudy-serving/understudy/config"
+	"github.com/understudy-serving/understudy/proto/inference"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// parse returns a configuration on free ports; extra lines come last.
+func parse(t *testing.T, dir, target, extra string) *config.Config {
+	t.Helper()
+	if !strings.Contains(extra, "listen:") {
+		extra = `listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}` + "\n" + extra
+	}
+	cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, `
+models:
+  - name: risk
+    champion: {target: %q}
+store: {path: %q}
+admin: {audit: %q}
+%s`, target, filepath.Join(dir, "state.db"), filepath.Join(dir, "audit.jsonl"), extra))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func quiet() Options { return Options{Logger: slog.New(slog.DiscardHandler), Version: "test"} }
+
+// run starts an app and returns what ends it.
+func run(t *testing.T, cfg *config.Config) *App {
+	t.Helper()
+	a, err := New(cfg, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- a.Run(ctx) }()
+	<-a.Ready()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return a
+}
+
+// Only settings that can't work stop a start, and the error names them; nothing is left
+// behind.
+func TestNewRefuses(t *testing.T) {
+	dir := t.TempDir()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	tests := map[string]struct{ extra, want string }{
+		"port taken":          {fmt.Sprintf("listen: {grpc: %q, admin: \"127.0.0.1:0\"}", taken.Addr()), "listen.grpc"},
+		"no such certificate": {`listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0", tls: {cert: /nowhere.crt, key: /nowhere.key}}`, "listen.tls"},
+		"no such password": {`sink: {kafka: {brokers: ["127.0.0.1:1"], sasl: {mechanism: PLAIN, username: u, passwordFile: /nowhere}}}`,
+			"sink: kafka.sasl.passwordFile"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(parse(t, dir, "127.0.0.1:1", tt.extra), quiet())
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error that names %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// A reload that would change what needs a restart is refused by name, and the old
+// settings keep serving.
+func TestReloadNamesWhatNeedsARestart(t *testing.T) {
+	dir := t.TempDir()
+	a := run(t, parse(t, dir, "127.0.0.1:1", ""))
+	for want, extra := range map[string]string{
+		"listen":   `listen: {grpc: "127.0.0.1:1", admin: "127.0.0.1:0"}`,
+		"limits":   "limits: {maxConnections: 7}",
+		"shutdown": "shutdown: 1s",
+		"sink":     `sink: {kafka: {brokers: ["127.0.0.1:1"]}}`,
+	} {
+		if err := a.Reload(parse(t, dir, "127.0.0.1:1", extra)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s changed: got %v, want a refusal that names it", want, err)
+		}
+	}
+	if err := a.Reload(parse(t, dir, "127.0.0.1:2", "")); err != nil {
+		t.Errorf("a new target: %v", err)
+	}
+	v, err := a.conductor.Get("risk")
+	if err != nil || v.Champion.Target != "127.0.0.1:2" {
+		t.Errorf("champion %v (%v), want the new target", v.Champion, err)
+	}
+}
+
+// TLS on the listener and towards an arm, with client certificates on both: the gateway
+// in front of a gateway.
+func TestTLSAllTheWay(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir)
+	cert, key := ca.issue(t, dir, "gateway")
+	files := fmt.Sprintf("cert: %q, key: %q", cert, key)
+	listen := fmt.Sprintf(`listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0", tls: {%s, clientCA: %q}}`, files, ca.file)
+	behind := run(t, parse(t, t.TempDir(), "127.0.0.1:1", listen))
+	cfg := parse(t, dir, behind.GRPCAddr().String(), listen)
+	cfg.Models[0].Champion.TLS = &config.ClientTLS{CA: ca.file, Cert: cert, Key: key, ServerName: "gateway"}
+	front := run(t, cfg)
+
+	own, err := clientTLS(cfg.Models[0].Champion.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(front.GRPCAddr().String(), grpc.WithTransportCredentials(credentials.NewTLS(own)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = inference.NewGRPCInferenceServiceClient(conn).ModelInfer(context.Background(), &inference.ModelInferRequest{ModelName: "risk"})
+	// The one behind has no model server: its refusal has come through both TLS hops.
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("got %v, want the far champion's connection error", err)
+	}
+}
+
+// A renewed certificate is taken up without a restart; a half-written one is not.
+func TestCertificateRenewal(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir)
+	cert, key := ca.issue(t, dir, "gateway")
+	r := &renewing{cert: cert, key: key}
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	serial := func() string {
+		t.Helper()
+		r.checked = time.Time{}
+		pair, err := r.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.String()
+	}
+	first := serial()
+	later := time.Now().Add(time.Hour)
+	if err := os.WriteFile(cert, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(cert, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if serial() != first {
+		t.Error("a half-written certificate replaced the good one")
+	}
+	ca.issue(t, dir, "gateway")
+	if err := os.Chtimes(cert, later, later.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if serial() == first {
+		t.Error("the renewed certificate was not taken up")
+	}
+}
+
+func TestTLSFilesAreChecked(t *testing.T) {
+	junk := filepath.Join(t.TempDir(), "junk.pem")
+	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*config.ClientTLS{{CA: junk}, {CA: "/nowhere.pem"}, {Cert: junk, Key: junk}} {
+		if _, err := clientTLS(c); err == nil || !strings.Contains(err.Error(), c.CA+c.Cert) {
+			t.Errorf("%+v: got %v, want an error that names the file", c, err)
+		}
+	}
+	if c, err := clientTLS(nil); c != nil || err != nil {
+		t.Errorf("plaintext gave %v, %v", c, err)
+	}
+}
+
+// authority signs certificates for tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string
+}
+
+func newAuthority(t *testing.T, dir string) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := authority{cert: cert, key: key, file: filepath.Join(dir, "ca.pem")}
+	writePEM(t, a.file, "CERTIFICATE", der)
+	return a
+}
+
+// issue writes a new certificate for name, and its key.
+func (a authority) issue(t *testing.T, dir, name string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &private.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	writePEM(t, cert, "CERTIFICATE", der)
+	writePEM(t, key, "PRIVATE KEY", raw)
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
