@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -80,10 +81,12 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	defer cancel()
 	summary, err := s.play(playing)
 	s.Screen.Leave()
-	switch {
-	case err != nil && !o.Once && ctx.Err() != nil:
+	switch interrupted := errors.Is(ctx.Err(), context.Canceled); {
+	case err != nil && interrupted:
 		s.Screen.Say("", "  The curtain falls early.", "")
-		return summary, nil
+		if !o.Once {
+			return summary, nil
+		}
 	case err != nil || summary.Check() != nil:
 		h.keep = true
 		s.Screen.Say("  The gateway's log, config and state are kept in "+h.dir, "")

@@ -142,6 +142,7 @@ func noteSkip(file, test string, why error) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s: %v\n", test, why)
+	line, _, _ := strings.Cut(why.Error(), "\n")
+	_, err = fmt.Fprintf(f, "%s: %s\n", test, line)
 	return errors.Join(err, f.Close())
 }

@@ -23,7 +23,12 @@ type Configured struct {
 //     names it again.
 //   - A promoted challenger keeps serving until the file's champion equals it.
 //   - A plan that changed alone waits for the next rollout or retry.
+//   - A challenger that is the champion is none: so a finished promotion may leave it in
+//     the file.
 func (s State) Configure(c Configured, now time.Time) (next State, changed bool) {
+	if c.Challenger == c.Champion {
+		c.Challenger = Spec{}
+	}
 	next = s
 	next.Model = c.Model
 	next.Revision++
@@ -42,8 +47,7 @@ func (s State) Configure(c Configured, now time.Time) (next State, changed bool)
 		return begin("new model")
 	case s.Mode == ModePromoted && c.Champion != s.Challenger:
 		return s, false
-	case s.Mode == ModePromoted && (c.Challenger == s.Challenger || c.Challenger == Spec{}):
-		c.Challenger = Spec{}
+	case s.Mode == ModePromoted && c.Challenger == Spec{}:
 		return begin("promotion finished: the file's champion is the promoted challenger")
 	case s.Mode == ModeRolledBack && (c.Challenger == s.Challenger || c.Challenger == Spec{}):
 		if c.Champion == s.Champion {
