@@ -67,7 +67,6 @@ func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
 
 // onStateChange runs under circuit's lock: atomics only.
 func (b *Breaker) onStateChange(_ string, _, to gobreaker.State) {
-	b.consecutive = 0
 	b.life.Add(1)
 	b.state.Store(int32(to))
 	if to == gobreaker.StateOpen && b.live.Load() {

@@ -41,7 +41,7 @@ type Options struct {
 	Publish func(Live)
 	// Withdraw takes a model off stage that the file no longer names; like Publish. May be nil.
 	Withdraw func(model string)
-	// Audit may be nil.
+	// Audit, Logger and Registerer may be nil.
 	Audit      Auditor
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -71,6 +71,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Audit == nil {
 		o.Audit = unaudited{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Tick = cmp.Or(o.Tick, time.Second)
 	o.SaveEvery = cmp.Or(o.SaveEvery, 5*time.Second)

@@ -17,7 +17,7 @@ func TestARestartGoesOnWhereItWas(t *testing.T) {
 		store := newMemory()
 		h := inCanary(t, store)
 		h.perform(30)
-		after(40 * time.Second)
+		after(42 * time.Second)
 		h.stopRun()
 		if err := h.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -26,12 +26,12 @@ func TestARestartGoesOnWhereItWas(t *testing.T) {
 
 		h = newHouse(t, store, fraud())
 		h.wants(rollout.ModeCanary, 500)
-		want := rollout.Progress{Entered: h.view().Entered, Elapsed: 40 * time.Second, Routed: 60, Answered: 30}
+		want := rollout.Progress{Entered: h.view().Entered, Elapsed: 42 * time.Second, Routed: 60, Answered: 30}
 		if got := h.view().Progress; got != want {
 			t.Fatalf("progress %+v, want %+v", got, want)
 		}
 		h.perform(20)
-		after(19 * time.Second)
+		after(17 * time.Second)
 		h.wants(rollout.ModeCanary, 500)
 		after(2 * time.Second)
 		h.wants(rollout.ModeCanary, 5000)
@@ -150,9 +150,13 @@ func TestAReloadWithoutAStoreKeepsWhatIsPlayed(t *testing.T) {
 		if w := h.view().Warnings; len(w) != 1 || !strings.HasPrefix(w[0], "the config file's change waits") {
 			t.Errorf("warnings %q", w)
 		}
+		old := h.live().Breaker
 		h.store.set(func(s *memory) { s.down = false })
 		after(2 * time.Second)
 		h.wants(rollout.ModeShadow, 0)
+		if call(old, fine) {
+			t.Error("the old challenger's breaker still admits calls")
+		}
 		if l := h.live(); l.State.Challenger.Version != "3" {
 			t.Errorf("played %s", l.State.Challenger)
 		}

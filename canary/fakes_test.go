@@ -25,12 +25,14 @@ type memory struct {
 	// down makes every visit fail. lies makes swaps store and fail all the same.
 	down, lies bool
 	// hang, where not nil, holds swaps up until it is closed.
-	hang  chan struct{}
-	swaps int
+	hang chan struct{}
+	// watched gets a token when a Watch has begun.
+	watched chan struct{}
 }
 
 func newMemory() *memory {
-	return &memory{states: map[string]rollout.State{}, progress: map[string]rollout.Progress{}, watchers: map[chan rollout.State]bool{}}
+	return &memory{states: map[string]rollout.State{}, progress: map[string]rollout.Progress{}, watchers: map[chan rollout.State]bool{},
+		watched: make(chan struct{}, 1)}
 }
 
 var errDown = fmt.Errorf("%w: the store is down", rollout.ErrUnavailable)
@@ -66,7 +68,6 @@ func (s *memory) CompareAndSwap(ctx context.Context, expected uint64, next rollo
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.swaps++
 	if s.down {
 		return errDown
 	}
@@ -138,6 +139,7 @@ func (s *memory) Watch(ctx context.Context, changed func(rollout.State)) error {
 	}
 	s.watchers[news] = true
 	s.mu.Unlock()
+	nudge(s.watched)
 	defer s.set(func(s *memory) { delete(s.watchers, news) })
 	for {
 		select {
@@ -207,6 +209,10 @@ type house struct {
 // test's end.
 func newHouse(t *testing.T, store *memory, all ...Settings) *house {
 	t.Helper()
+	select {
+	case <-store.watched: // an earlier house's
+	default:
+	}
 	h := &house{t: t, store: store, journal: &journal{}, registry: prometheus.NewRegistry(), stopped: make(chan struct{})}
 	h.Conductor = NewConductor(Options{
 		Store: store, Audit: h.journal, Registerer: h.registry,
@@ -233,6 +239,9 @@ func newHouse(t *testing.T, store *memory, all ...Settings) *house {
 		h.Run(ctx)
 	}()
 	t.Cleanup(h.stopRun)
+	if !store.down {
+		<-store.watched // from here on nothing that others store is missed
+	}
 	return h
 }
 

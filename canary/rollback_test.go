@@ -3,6 +3,7 @@ package canary
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,13 +120,16 @@ func TestARollbackByHandNeedsNoRevision(t *testing.T) {
 		if err != nil || v.Mode != rollout.ModeRolledBack || h.live().State.Mode != rollout.ModeRolledBack {
 			t.Errorf("%v: %s", err, v.Mode)
 		}
+		if call(h.live().Breaker, fine) || h.live().Breaker.Latched() {
+			t.Error("after a rollback by hand the breaker admits calls, or says that it tripped")
+		}
 		if _, err := h.Apply(t.Context(), "fraud", rollout.Event{Kind: rollout.EventRollback}, nil); !errors.Is(err, rollout.ErrNotAllowed) {
 			t.Errorf("rolled back twice: %v", err)
 		}
+		h.store.set(func(s *memory) { s.down = false })
 		if _, err := h.do(rollout.Event{Kind: rollout.EventRetry}); !errors.Is(err, rollout.ErrUnavailable) {
 			t.Errorf("retry before the rollback is stored: %v", err)
 		}
-		h.store.set(func(s *memory) { s.down = false })
 		after(2 * time.Second)
 		h.wants(rollout.ModeRolledBack, 0)
 	})
@@ -138,6 +142,7 @@ func TestARollbackBeatsAnotherReplicasPromotion(t *testing.T) {
 		store.set(func(s *memory) { s.down = true })
 		h.trip()
 		synctest.Wait()
+		store.elsewhere(t, "fraud", rollout.Event{Kind: rollout.EventPause})
 		promoted := store.elsewhere(t, "fraud", rollout.Event{Kind: rollout.EventPromote, Full: true})
 		synctest.Wait()
 		if l := h.live().State; l.Mode != rollout.ModeRolledBack {
@@ -184,6 +189,10 @@ func TestAFailedWriteThatWasStoredIsNoticed(t *testing.T) {
 		store.set(func(s *memory) { s.lies = true; clear(s.watchers) })
 		if _, err := h.do(rollout.Event{Kind: rollout.EventPause}); !errors.Is(err, rollout.ErrUnavailable) {
 			t.Fatalf("%v", err)
+		}
+		after(2 * time.Second)
+		if v := h.view(); !v.Paused || !h.live().State.Paused {
+			t.Error("the pause that was stored is not played")
 		}
 		h.trip() // stored, and said to have failed, as well
 		after(3 * time.Second)
@@ -274,5 +283,31 @@ func TestARollbackRacingPromotionsAlwaysEndsRolledBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.wants(rollout.ModeRolledBack, 0)
+	}
+}
+
+// TestTheRollbackIsFast measures from the trip to the routes, with a store that hangs.
+func TestTheRollbackIsFast(t *testing.T) {
+	var took []time.Duration
+	for range 21 {
+		h := inCanary(t, newMemory())
+		hang := make(chan struct{})
+		h.store.set(func(s *memory) { s.hang = hang })
+		changed, cancel := h.Subscribe()
+		h.trip()
+		<-changed
+		trip, _ := h.live().Breaker.Tripped()
+		took = append(took, time.Since(trip.At))
+		if l := h.live().State; l.Mode != rollout.ModeRolledBack {
+			t.Fatalf("played %s", l.Mode)
+		}
+		cancel()
+		close(hang)
+		h.stopRun()
+	}
+	slices.Sort(took)
+	t.Logf("median %s, longest %s", took[10], took[20])
+	if took[10] > 10*time.Millisecond {
+		t.Errorf("the median is %s, want at most 10ms", took[10])
 	}
 }

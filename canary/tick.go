@@ -83,7 +83,7 @@ func (c *Conductor) logBreaker(m *model) {
 func (c *Conductor) advance(ctx context.Context, m *model) (advanced bool) {
 	m.mu.Lock()
 	s, p := m.live.State, m.progress()
-	ready := m.owed == nil && judge(s, p, m.breakerState()).ready
+	ready := judge(s, p, m.breakerState()).ready
 	m.mu.Unlock()
 	if !ready {
 		return false

@@ -15,7 +15,7 @@ import (
 
 // The challenger's share is what the weight says, and a key keeps its arm.
 func TestWeights(t *testing.T) {
-	const n = 4_000
+	const n = 2_000
 	th := open(t, stub(t), func(p *play) { p.MirrorCap, p.MaxInFlight, p.Timeout = n, 64, "5s" })
 	before := map[int]bool{}
 	for _, percent := range []float64{0, 1, 5, 25, 50, 100} {

@@ -26,14 +26,16 @@ func TestPayloadIsReleasedAtItsLastFree(t *testing.T) {
 	if released != 1 {
 		t.Fatalf("released %d times", released)
 	}
-	for name, misuse := range map[string]func(){"Free": p.Free, "Ref": func() { p.Ref() }} {
+	for name, misuse := range map[string]func(*Payload){"Free": (*Payload).Free, "Ref": func(p *Payload) { p.Ref() }} {
 		func() {
+			p := NewPayload(nil, nil)
+			p.Free()
 			defer func() {
 				if recover() == nil {
 					t.Errorf("%s of a freed payload did not panic", name)
 				}
 			}()
-			misuse()
+			misuse(p)
 		}()
 	}
 }

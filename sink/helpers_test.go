@@ -17,7 +17,7 @@ import (
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(realKafka.Around(m)) }
 
 // tally counts payloads that are out: each payload made is to be freed once, and
 // freeing it twice panics in rollout.

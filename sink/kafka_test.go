@@ -92,6 +92,8 @@ func distinct(records []*kgo.Record) int {
 
 func TestTenThousandRecords(t *testing.T) {
 	kafka := cluster(t)
+	weak := kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true,
+		When: func(r kmsg.Request) bool { return r.(*kmsg.ProduceRequest).Acks != -1 }})
 	var c tally
 	var l logs
 	s := open(t, &l, kafka.ListenAddrs(), func(o *Options) { o.IntakeRecords = 10_000 })
@@ -110,6 +112,9 @@ func TestTenThousandRecords(t *testing.T) {
 	}
 	got := s.Snapshot()
 	balanced(t, got)
+	if weak.Hits() != 0 {
+		t.Errorf("%d produce requests without acks=all", weak.Hits())
+	}
 	if got.Eligible != 10_000 || got.Delivered != 10_000 || got.InFlight != 0 || got.Spooled != 0 {
 		t.Errorf("ledger %+v", got)
 	}

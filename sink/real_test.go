@@ -1,50 +1,25 @@
 package sink
 
 import (
-	"context"
-	"fmt"
 	"net"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/understudy-serving/understudy/kafkatest"
 )
 
-// realTopic creates a topic on the brokers of KAFKA_BROKERS and returns both.
-func realTopic(t *testing.T, config ...kafka.ConfigEntry) (brokers []string, name string) {
+// realKafka is Apache Kafka itself, started for these tests alone.
+var realKafka kafkatest.Shared
+
+// realTopic creates a topic on a real Kafka, with properties of the topic.
+func realTopic(t *testing.T, properties map[string]string) (brokers []string, name string) {
 	t.Helper()
-	list := os.Getenv("KAFKA_BROKERS")
-	if list == "" {
-		t.Skip("KAFKA_BROKERS is not set: not tested against a real Kafka broker")
-	}
-	brokers = strings.Split(list, ",")
-	name = fmt.Sprintf("understudy-sink-%d", time.Now().UnixNano())
-	dialer := newDialer()
-	transport := &kafka.Transport{Dial: dialer.DialContext, MetadataTopics: []string{name}}
-	client := &kafka.Client{Addr: kafka.TCP(brokers...), Transport: transport}
-	t.Cleanup(func() { dialer.close(); transport.CloseIdleConnections() })
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	r, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{
-		{Topic: name, NumPartitions: 4, ReplicationFactor: -1, ConfigEntries: config}}})
-	if err == nil {
-		err = r.Errors[name]
-	}
-	if err != nil {
-		t.Fatalf("create topic %s on %s: %v", name, list, err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{name}})
-	})
-	return brokers, name
+	brokers = realKafka.Brokers(t)
+	return brokers, kafkatest.Topic(t, brokers, 4, properties)
 }
 
 func TestRealBrokerConservation(t *testing.T) {
-	brokers, name := realTopic(t)
+	brokers, name := realTopic(t, nil)
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		var c tally
 		var l logs
@@ -63,7 +38,7 @@ func TestRealBrokerConservation(t *testing.T) {
 }
 
 func TestRealBrokerLimitBelowRecord(t *testing.T) {
-	brokers, name := realTopic(t, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: "20000"})
+	brokers, name := realTopic(t, map[string]string{"max.message.bytes": "20000"})
 	var c tally
 	var l logs
 	s := open(t, &l, brokers, func(o *Options) { o.Kafka.Topic = name })
@@ -80,7 +55,7 @@ func TestRealBrokerLimitBelowRecord(t *testing.T) {
 }
 
 func TestRealBrokerTopicMissing(t *testing.T) {
-	brokers, _ := realTopic(t)
+	brokers, _ := realTopic(t, nil)
 	var l logs
 	s := open(t, &l, brokers, func(o *Options) { o.Kafka.Topic = "understudy-no-such-topic" })
 	eventually(t, "a word about the topic", func() bool { return l.count("--create --topic understudy-no-such-topic") == 1 })
@@ -91,7 +66,7 @@ func TestRealBrokerTopicMissing(t *testing.T) {
 
 // A cut connection loses nothing; what arrives twice has the same id.
 func TestRealBrokerCutConnections(t *testing.T) {
-	brokers, name := realTopic(t)
+	brokers, name := realTopic(t, nil)
 	var c tally
 	var l logs
 	s := open(t, &l, brokers, func(o *Options) { o.Kafka.Topic = name })

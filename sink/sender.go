@@ -86,7 +86,7 @@ func (s *sender) run(ctx context.Context) {
 	// A write that was cut off may have reached Kafka all the same: its end counts.
 	s.producer.close()
 	for _, d := range s.window {
-		if false {
+		if !d.settled && d.done.Load() && d.err == nil {
 			s.deliver(d)
 		}
 	}

@@ -20,6 +20,7 @@ type broker struct {
 	// late, if set, ends what a write left open when the producer is closed.
 	late   func(d *delivery)
 	open   []*delivery
+	took   time.Duration // by one write
 	writes atomic.Int64
 	most   atomic.Int64 // records in one write
 	taken  []string
@@ -37,6 +38,7 @@ var errHang = errors.New("hang")
 func (b *broker) write(ctx context.Context, batch []*delivery) {
 	b.writes.Add(1)
 	b.most.Store(max(b.most.Load(), int64(len(batch))))
+	time.Sleep(b.took)
 	together := 0
 	for _, d := range batch {
 		if !d.alone {
@@ -145,23 +147,30 @@ func TestOutageIsRetriedForEver(t *testing.T) {
 func TestFreshFailuresDoNotStarveRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
-		heals := time.Now().Add(5 * time.Second)
+		tried := map[string]bool{}
 		b := newBroker(func(d *delivery, _ int) error {
-			if last := d.message.Key[len(d.message.Key)-1]; last == '3' && time.Now().Before(heals) {
+			key := string(d.message.Key)
+			if again := tried[key]; !again && key[len(key)-1] == '3' {
+				tried[key] = true
 				return kafka.NotLeaderForPartition
 			}
 			return nil
 		})
+		b.took = 25 * time.Millisecond // so that a failure has company that succeeds
 		s := on(t, b)
 		for i := range 1000 {
 			record(t, s, &c, i, i+1)
 			time.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()
-		want(t, s, 1000, 0)
+		perBackoff := int64(backoffMax/(100*time.Millisecond)) + 5 // one in ten fails: one each 100 ms
+		if got := s.Snapshot(); got.Spooled > perBackoff {
+			t.Errorf("%d records wait, want at most the %d that failed since the last retry", got.Spooled, perBackoff)
+		}
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
+		want(t, s, 1000, 0)
 	})
 }
 

@@ -131,8 +131,15 @@ func (s *Sink) Record(x *rollout.Exchange) {
 		s.refuse(x, DropShutdown)
 	case !s.intake.offer(x):
 		s.refuse(x, DropIntakeFull)
-	case s.closed.Load():
-		// Close came in between: the encoder may have left already.
+	default:
+		s.swept()
+	}
+}
+
+// swept sees to it that nothing stays in the intake where Close came between Record's
+// look at closed and the offer: the encoder may have left already.
+func (s *Sink) swept() {
+	if s.closed.Load() {
 		s.emptyIntake()
 	}
 }

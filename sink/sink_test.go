@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -78,12 +79,15 @@ func TestIntakeBounds(t *testing.T) {
 
 // Records that race with Close, and those that come later, are delivered or dropped, once.
 func TestRecordWhileClosing(t *testing.T) {
-	for range 20 {
+	for range 300 {
 		var c tally
 		s := on(t, newBroker(func(*delivery, int) error { return nil }))
 		var recorders sync.WaitGroup
 		for r := range 4 {
-			recorders.Go(func() { record(t, s, &c, r*100, r*100+100) })
+			recorders.Go(func() { record(t, s, &c, r*20, r*20+20) })
+		}
+		for s.Snapshot().Eligible < 20 {
+			runtime.Gosched()
 		}
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -91,11 +95,29 @@ func TestRecordWhileClosing(t *testing.T) {
 		recorders.Wait()
 		got := s.Snapshot()
 		balanced(t, got)
-		if got.Eligible != 400 || got.InFlight != 0 || got.Spooled != 0 || got.Delivered+got.Dropped[DropShutdown] != 400 {
+		if got.Eligible != 80 || got.InFlight != 0 || got.Spooled != 0 || got.Delivered+got.Dropped[DropShutdown] != 80 {
 			t.Fatalf("ledger %+v", got)
 		}
 		c.check(t)
 	}
+}
+
+// An exchange that gets into the intake when the encoder has just left is not forgotten.
+func TestRecordBehindTheEncoder(t *testing.T) {
+	var c tally
+	s := on(t, newBroker(func(*delivery, int) error { return nil }))
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Accept()
+	if !s.intake.offer(exchange(t, &c, id(0))) {
+		t.Fatal("no room")
+	}
+	s.swept()
+	if got := want(t, s, 0, 0); got.Dropped[DropShutdown] != 1 {
+		t.Errorf("ledger %+v", got)
+	}
+	c.check(t)
 }
 
 func TestCloseAgain(t *testing.T) {

@@ -219,6 +219,26 @@ func TestGarbageIsAClearError(t *testing.T) {
 	}
 }
 
+func TestAChangedEntryIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	whole := string(written(t))
+	for name, change := range map[string][2]string{
+		"another revision": {`"revision":3`, `"revision":7`},
+		"another mode":     {`"mode":"rolled_back"`, `"mode":"canary"     `},
+		"another model":    {`m{"schema"`, `n{"schema"`},
+		"no schema":        {`"schema":1`, `"schema":0`},
+		"no states":        {"states", "stat3s"},
+	} {
+		if !strings.Contains(whole, change[0]) || len(change[0]) != len(change[1]) {
+			t.Fatalf("%s: nothing to change", name)
+		}
+		got, err := try(t, filepath.Join(folder, name), []byte(strings.ReplaceAll(whole, change[0], change[1])))
+		if !errors.Is(err, store.ErrCorrupt) || !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
 // TestAFlippedByteNeverChangesAState flips bytes all over the file: the state comes back
 // as it was stored, or not at all.
 func TestAFlippedByteNeverChangesAState(t *testing.T) {

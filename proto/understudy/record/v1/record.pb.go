@@ -161,7 +161,8 @@ type Prediction struct {
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	// The cohorts of the request, by the name of their source.
 	Segments map[string]string `protobuf:"bytes,10,rep,name=segments,proto3" json:"segments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The request as the client sent it, public names and all. Absent where `cut`.
+	// The request as the client sent it, public names and all. Absent where
+	// `cut.request` stands for it.
 	Request    *inference.ModelInferRequest `protobuf:"bytes,11,opt,name=request,proto3" json:"request,omitempty"`
 	Champion   *ArmResult                   `protobuf:"bytes,12,opt,name=champion,proto3" json:"champion,omitempty"`
 	Challenger *ArmResult                   `protobuf:"bytes,13,opt,name=challenger,proto3" json:"challenger,omitempty"`
@@ -170,7 +171,7 @@ type Prediction struct {
 	// Why the request assigned to the challenger was answered by the champion:
 	// `fallback`, `breaker_open`, `cap`, `short_deadline`. Empty otherwise.
 	Diverted string `protobuf:"bytes,15,opt,name=diverted,proto3" json:"diverted,omitempty"`
-	// Set where the payloads exceeded the topic's limit and were replaced.
+	// Set where payloads were replaced.
 	Cut           *Cut `protobuf:"bytes,16,opt,name=cut,proto3" json:"cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -627,7 +628,8 @@ func (x *OutputComparison) GetChallengerClass() string {
 	return ""
 }
 
-// Cut stands for payloads that were too large for the topic.
+// Cut stands for payloads that were too large for the topic, or that no consumer
+// could have decoded.
 type Cut struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The size that the whole record would have had, in bytes.
