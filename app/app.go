@@ -189,7 +189,7 @@ func (a *App) notReady() error {
 // answered, copies on their way recorded, records flushed, each within the file's
 // shutdown time. It returns nil after a drain that ctx asked for.
 func (a *App) Run(ctx context.Context) error {
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	var serving sync.WaitGroup
 	serve := func(name string, f func(net.Listener) error, l net.Listener) {
 		serving.Go(func() {
@@ -201,7 +201,9 @@ func (a *App) Run(ctx context.Context) error {
 	conducting, stopConducting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopConducting()
 	var conduct sync.WaitGroup
-	a.begin(ctx)
+	if err := a.begin(ctx); err != nil {
+		failed <- err
+	}
 	conduct.Go(func() { a.conductor.Run(conducting) })
 	serve("gRPC", a.gateway.Serve, a.grpc)
 	serve("admin", a.admin.Serve, a.ops)
@@ -218,13 +220,12 @@ func (a *App) Run(ctx context.Context) error {
 	return err
 }
 
-// begin gives the conductor the models that New was given.
-func (a *App) begin(ctx context.Context) {
+// begin gives the conductor the models that New was given. A store that is away is no
+// error: the champions serve alone until it is back.
+func (a *App) begin(ctx context.Context) error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
-	if err := a.conductor.Configure(ctx, conductorSettings(a.cfg)); err != nil {
-		a.log.Warn("not all rollouts could be loaded; their champions serve alone until they are", "error", err)
-	}
+	return a.conductor.Configure(ctx, conductorSettings(a.cfg))
 }
 
 // drain takes the parts down in the order of the data: no new calls, no copies, no

@@ -42,9 +42,11 @@ type routes struct {
 	// drain is how long copies on their way get when their mirror ends.
 	drain time.Duration
 
-	mu     sync.Mutex
-	models map[string]*model
-	ending sync.WaitGroup
+	mu       sync.Mutex
+	settings []settings
+	models   map[string]*model
+	ending   sync.WaitGroup
+	closed   bool
 }
 
 // model is what a public name is made of now.
@@ -64,10 +66,12 @@ type rehearsal struct {
 	settings   config.Model
 }
 
-// configure takes over the file's settings; routes follow as the conductor publishes.
-func (r *routes) configure(all []settings) {
+// configure takes over the file's settings and returns those before; routes follow as
+// the conductor publishes.
+func (r *routes) configure(all []settings) (before []settings) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before, r.settings = r.settings, all
 	old := r.models
 	r.models = make(map[string]*model, len(all))
 	for _, s := range all {
@@ -86,13 +90,15 @@ func (r *routes) configure(all []settings) {
 		r.endMirror(gone)
 	}
 	r.rebuild()
+	return before
 }
 
 // publish makes the state of one model the one that serves.
 func (r *routes) publish(live canary.Live) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.models[live.State.Model]; m != nil {
+	// Behind close nothing is routed any more, and no mirror may start.
+	if m := r.models[live.State.Model]; m != nil && !r.closed {
 		m.live = live
 		r.rebuild()
 	}
@@ -226,6 +232,7 @@ func (r *routes) endMirror(m *model) {
 // close ends all mirrors and waits for them, until ctx ends at the latest.
 func (r *routes) close(ctx context.Context) {
 	r.mu.Lock()
+	r.closed = true
 	for _, m := range r.models {
 		if m.mirror != nil {
 			mirror := m.mirror

@@ -85,9 +85,13 @@ func (a *App) Reload(cfg *config.Config) error {
 			}
 		}
 	}
-	a.routes.configure(models)
+	before := a.routes.configure(models)
+	if err := a.conductor.Configure(context.Background(), conductorSettings(cfg)); err != nil {
+		a.routes.configure(before)
+		return err
+	}
 	a.cfg = cfg
-	return a.conductor.Configure(context.Background(), conductorSettings(cfg))
+	return nil
 }
 
 func (s settings) tlsSettings() []*config.ClientTLS {
