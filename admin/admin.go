@@ -73,6 +73,10 @@ type Server struct {
 	watchers chan struct{}
 	closing  chan struct{}
 	close    sync.Once
+
+	// silent are the connections that have sent nothing yet. A client may open one more
+	// than it needs, and http.Server.Shutdown would wait for its first request.
+	silent sync.Map // of net.Conn
 }
 
 // Limits of one admin server. Requests are a few hundred bytes; watchers cost one
@@ -139,8 +143,9 @@ func (s *Server) newHTTPServer() *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// Pings find watchers whose machine is gone.
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn, SendPingTimeout: 30 * time.Second, PingTimeout: requestTimeout},
-		ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),
+		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn, SendPingTimeout: 30 * time.Second, PingTimeout: requestTimeout},
+		ConnState: s.noteConn,
+		ErrorLog:  slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -161,10 +166,28 @@ func (s *Server) Serve(lis net.Listener) error {
 	return fmt.Errorf("admin: serving on %s: %w", lis.Addr(), err)
 }
 
+// noteConn keeps track of the connections that have sent nothing yet.
+func (s *Server) noteConn(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew {
+		s.silent.Delete(conn)
+		return
+	}
+	s.silent.Store(conn, nil)
+	select {
+	case <-s.closing: // Shutdown may have looked already
+		_ = conn.Close()
+	default:
+	}
+}
+
 // Shutdown ends the watches, lets other calls finish, and closes all connections; those
 // still open when ctx ends are cut.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.close.Do(func() { close(s.closing) })
+	s.silent.Range(func(conn, _ any) bool {
+		_ = conn.(net.Conn).Close()
+		return true
+	})
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("admin: shutdown: %w", err), s.http.Close())

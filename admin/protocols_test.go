@@ -296,3 +296,22 @@ func TestAStaleWatcherSeesTheRollback(t *testing.T) {
 		t.Errorf("mode %s", v.Mode)
 	}
 }
+
+// A connection that has sent nothing, as clients keep in reserve, does not hold Shutdown up.
+func TestShutdownDoesNotWaitForSilentConnections(t *testing.T) {
+	w := serve(t, admin.Options{})
+	silent, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	// Answered on another connection, so that the server has accepted the silent one.
+	if _, err := w.client(t).ListRollouts(t.Context(), &adminv1.ListRolloutsRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := w.Shutdown(ctx); err != nil {
+		t.Errorf("%v: want the silent connection closed", err)
+	}
+}
