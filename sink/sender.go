@@ -36,7 +36,9 @@ type sender struct {
 	read     uint64 // position of the last record read
 	backoff  time.Duration
 	retryAt  time.Time
-	outage   bool      // the last write delivered nothing
+	due      bool      // the batch at hand has all records that had failed before
+	barren   int       // writes in a row that delivered nothing
+	outage   bool      // more than one was barren, for a single one may have held a single record
 	accepted int64     // records that Kafka took, ever
 	rejected time.Time // when one that it refuses was logged last
 	entries  []Entry
@@ -101,14 +103,14 @@ func (s *sender) next() (batch []*delivery, stopped, drained bool) {
 		stopped = true
 	default:
 	}
-	due := !time.Now().Before(s.retryAt)
-	if s.outage && !due {
+	s.due = !time.Now().Before(s.retryAt)
+	if s.outage && !s.due {
 		return nil, stopped, false
 	}
 	s.outage = false
 	s.batch = s.batch[:0]
 	for _, d := range s.window {
-		if !d.settled && due {
+		if !d.settled && s.due {
 			s.batch = append(s.batch, d)
 		}
 	}
@@ -220,11 +222,14 @@ func (s *sender) send(ctx context.Context, batch []*delivery) {
 // which others are to be tried again at once, or failed with heal.
 func (s *sender) schedule(delivered int, again bool, heal error) {
 	s.outage = false
+	if s.barren++; delivered > 0 {
+		s.barren = 0
+	}
 	switch {
 	case heal != nil:
 		s.health.sent(heal)
-		s.outage = delivered == 0 && !again
-		if !time.Now().Before(s.retryAt) { // else a retry is pending: fresh failures must not put it off
+		s.outage = s.barren > 1 && !again
+		if s.due { // else a retry is pending: fresh failures must not put it off
 			s.postpone()
 		}
 	case len(s.window) == 0:
