@@ -51,6 +51,10 @@ build/venv/installed: interop/requirements.txt
 	build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r interop/requirements.txt
 	touch $@
 
+.PHONY: faults
+faults: ## break things around a gateway and measure what it promises: GROUP=sink, QUICK=1; needs Java, Maven and, to mount small disks, root
+	@go run ./faults
+
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (20s)
 	@for package in $$(go list ./...); do \

@@ -30,7 +30,7 @@ var owners = map[string][]string{
 	"github.com/segmentio/kafka-go": {"sink"},
 	"github.com/sony/gobreaker":     {"canary"},
 	"github.com/spf13/cobra":        {"cmd/understudy"},
-	"github.com/twmb/franz-go":      {"demo", "kafkatest"},
+	"github.com/twmb/franz-go":      {"demo", "faults", "kafkatest"},
 	"github.com/x448/float16":       {"oip"},
 	"go.etcd.io/bbolt":              {"store"},
 }
@@ -140,6 +140,10 @@ func forbidden(from, to string) string {
 		return "the domain imports nothing"
 	case from == "oip" && to != "rollout" && !strings.HasPrefix(to, "proto/"):
 		return "oip knows the domain and the protocol only"
+	case from == "spool":
+		return "a spool keeps bytes, whatever they are"
+	case to == "spool" && slices.Contains(parts, part) && part != "sink":
+		return "records wait in the sink's spool, and nothing else does"
 	case strings.HasPrefix(from, "proto/") && !strings.HasPrefix(to, "proto/"):
 		return "generated stubs import stubs"
 	case slices.Contains(parts, part) && slices.Contains(parts, to) && part != to:
@@ -158,7 +162,8 @@ func TestForbiddenImports(t *testing.T) {
 			if why := forbidden(p.name(), to); why != "" {
 				t.Errorf("%s imports %s: %s", p.name(), to, why)
 			}
-			if to == "kafkatest" || strings.HasSuffix(to, "test") {
+			// faults is a harness: a test with a command line.
+			if p.name() != "faults" && (to == "kafkatest" || strings.HasSuffix(to, "test")) {
 				t.Errorf("%s imports %s: test support is for tests", p.name(), to)
 			}
 		}
@@ -201,6 +206,10 @@ func TestForbiddenEdges(t *testing.T) {
 		{"store/storetest", "store", true},
 		{"store/storetest", "sink", false},
 		{"sink", "app", false},
+		{"sink", "spool", true},
+		{"gateway", "spool", false},
+		{"spool", "rollout", false},
+		{"app", "spool", true},
 		{"rollout", "oip", false},
 		{"oip", "rollout", true},
 		{"oip", "proto/inference", true},

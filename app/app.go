@@ -65,8 +65,7 @@ func New(cfg *config.Config, o Options) (*App, error) {
 		ready: make(chan struct{}), shutdown: cfg.Shutdown, cfg: cfg}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := a.build(); err != nil {
-		a.abandon()
-		return nil, err
+		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
 }
@@ -111,8 +110,11 @@ func (a *App) buildSink() error {
 		return fmt.Errorf("sink: %w", err)
 	}
 	o.Registerer, o.Logger = a.registry, a.log
-	a.sink, err = sink.New(o)
-	return err
+	if a.sink, err = sink.New(o); err != nil {
+		return fmt.Errorf("sink: %w", err)
+	}
+	a.setPolicies(a.cfg)
+	return nil
 }
 
 func (a *App) buildGateway() error {
@@ -133,7 +135,7 @@ func (a *App) buildGateway() error {
 	}
 	a.routes = &routes{
 		gateway: a.gateway, sink: a.sink, logger: a.log, mirrors: shadow.NewMetrics(a.registry), drain: a.cfg.Shutdown,
-		pool: newPool(l.MaxMessageBytes, a.version, a.cfg.Shutdown, a.log),
+		maxMessageBytes: l.MaxMessageBytes, pool: newPool(a.version, a.log),
 	}
 	return nil
 }
@@ -229,7 +231,7 @@ func (a *App) begin(ctx context.Context) error {
 }
 
 // drain takes the parts down in the order of the data: no new calls, no copies, no
-// transitions, no records, no operators.
+// operators, no transitions, no records.
 func (a *App) drain(stopConductor func()) error {
 	a.draining.Store(true)
 	a.log.Info("draining", "within", a.shutdown)
@@ -240,10 +242,10 @@ func (a *App) drain(stopConductor func()) error {
 		errs = append(errs, fmt.Errorf("drain calls: %w", err))
 	}
 	a.routes.close(ctx)
+	// Operators go before the conductor: what it accepted it must still be able to store.
+	errs = append(errs, within(minFlush, a.admin.Shutdown))
 	stopConductor()
-	if err := a.conductor.Close(ctx); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, within(minFlush, a.conductor.Close))
 	if a.sink != nil {
 		// Copies may have used the time up; records get a moment of their own.
 		flush, done := context.WithTimeout(context.WithoutCancel(ctx), max(minFlush, time.Until(deadline(ctx))))
@@ -252,14 +254,19 @@ func (a *App) drain(stopConductor func()) error {
 			errs = append(errs, fmt.Errorf("flush records: %w", err))
 		}
 	}
-	quit, done := context.WithTimeout(context.Background(), minFlush)
-	defer done()
-	errs = append(errs, a.admin.Shutdown(quit), a.release())
+	errs = append(errs, a.release())
 	a.log.Info("ended")
 	return errors.Join(errs...)
 }
 
+// minFlush is what each part behind the calls gets for its end, however long the calls took.
 const minFlush = 3 * time.Second
+
+func within(d time.Duration, end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return end(ctx)
+}
 
 func deadline(ctx context.Context) time.Time {
 	d, _ := ctx.Deadline()
@@ -272,22 +279,28 @@ func (a *App) release() error {
 	return errors.Join(a.audit.Close(), a.store.Close())
 }
 
-// abandon undoes a New that failed halfway.
-func (a *App) abandon() {
+// Close gives back what New took, for an App that is never Run; Run does it by itself.
+func (a *App) Close() error {
+	var errs []error
+	if a.gateway != nil {
+		errs = append(errs, within(minFlush, a.gateway.Drain))
+	}
 	for _, l := range []net.Listener{a.grpc, a.ops} {
 		if l != nil {
-			_ = l.Close()
+			errs = append(errs, l.Close())
 		}
 	}
 	if a.sink != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // nothing was recorded
-		_ = a.sink.Close(ctx)
+		errs = append(errs, within(minFlush, a.sink.Close))
 	}
 	if a.audit != nil {
-		_ = a.audit.Close()
+		errs = append(errs, a.audit.Close())
 	}
 	if a.store != nil {
-		_ = a.store.Close()
+		errs = append(errs, a.store.Close())
 	}
+	if a.routes != nil {
+		a.routes.pool.close()
+	}
+	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,9 +23,13 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/understudy-serving/understudy/config"
 	"github.com/understudy-serving/understudy/proto/inference"
+	adminv1 "github.com/understudy-serving/understudy/proto/understudy/admin/v1"
+	"github.com/understudy-serving/understudy/proto/understudy/admin/v1/adminv1connect"
+	"github.com/understudy-serving/understudy/rollout"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,10 +89,15 @@ func TestNewRefuses(t *testing.T) {
 		"no such certificate": {`listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0", tls: {cert: /nowhere.crt, key: /nowhere.key}}`, "listen.tls"},
 		"no such password": {`sink: {kafka: {brokers: ["127.0.0.1:1"], sasl: {mechanism: PLAIN, username: u, passwordFile: /nowhere}}}`,
 			"sink: kafka.sasl.passwordFile"},
+		"no such authorities": {`sink: {kafka: {brokers: ["127.0.0.1:1"]}}`, "champion.tls"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(parse(t, dir, "127.0.0.1:1", tt.extra), quiet())
+			cfg := parse(t, dir, "127.0.0.1:1", tt.extra)
+			if tt.want == "champion.tls" {
+				cfg.Models[0].Champion.TLS = &config.ClientTLS{CA: "/nowhere.pem"}
+			}
+			_, err := New(cfg, quiet())
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want an error that names %s", err, tt.want)
 			}
@@ -116,6 +126,100 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	v, err := a.conductor.Get("risk")
 	if err != nil || v.Champion.Target != "127.0.0.1:2" {
 		t.Errorf("champion %v (%v), want the new target", v.Champion, err)
+	}
+}
+
+// An App that is never run leaves nothing behind; goleak and the port would tell.
+func TestCloseWithoutRun(t *testing.T) {
+	dir := t.TempDir()
+	a, err := New(parse(t, dir, "127.0.0.1:1", ""), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", a.GRPCAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+}
+
+// withChallenger is a configuration whose challenger and Kafka are not there.
+func withChallenger(t *testing.T, dir string) *config.Config {
+	t.Helper()
+	cfg := parse(t, dir, "127.0.0.1:1", `sink: {kafka: {brokers: ["127.0.0.1:1"]}}
+shutdown: 1s`)
+	cfg.Models[0].Challenger = &config.Arm{Spec: rollout.Spec{Target: "127.0.0.1:2", Model: "risk", Version: "2"}, Timeout: time.Second, MaxInFlight: 8}
+	cfg.Models[0].Shadow = config.Shadow{Sample: rollout.FullWeight, MaxInFlight: 8, MaxBytes: 1 << 20, Timeout: time.Second}
+	return cfg
+}
+
+// A rollback that is accepted while the process ends is in force after the restart; one
+// that comes too late is refused.
+func TestRollbackWhileDraining(t *testing.T) {
+	dir := t.TempDir()
+	a, err := New(withChallenger(t, dir), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = a.Run(ctx) }() // it complains of the record that Kafka did not take
+	<-a.Ready()
+	conn, err := grpc.NewClient(a.GRPCAddr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = inference.NewGRPCInferenceServiceClient(conn).ModelInfer(ctx, &inference.ModelInferRequest{ModelName: "risk"})
+	_ = conn.Close()
+	cancel()
+	time.Sleep(500 * time.Millisecond) // well into the flush of the record that no Kafka takes
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	_, err = adminv1connect.NewRolloutServiceClient(client, "http://"+a.AdminAddr().String()).Rollback(
+		context.Background(), &adminv1.RollbackRequest{Model: "risk", Reason: "late"})
+	accepted := err == nil
+	<-ended
+	again := run(t, withChallenger(t, dir))
+	v, err := again.conductor.Get("risk")
+	if err != nil || (v.Mode == rollout.ModeRolledBack) != accepted {
+		t.Errorf("accepted %t, but mode %s after the restart (%v)", accepted, v.Mode, err)
+	}
+}
+
+// A promoted arm keeps its TLS when the file moves on, and so does a champion until its
+// successor's state is there.
+func TestArmsKeepTheirTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir)
+	cfg := withChallenger(t, dir)
+	cfg.Models[0].Challenger.TLS = &config.ClientTLS{CA: ca.file}
+	a := run(t, cfg)
+	promoted := cfg.Models[0].Challenger.Spec
+	next := withChallenger(t, dir)
+	next.Models[0].Challenger.Spec.Version = "3"
+	if err := a.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+	a.routes.mu.Lock()
+	defer a.routes.mu.Unlock()
+	if got := a.routes.access(a.routes.models["risk"], promoted); !got.secure || got.tls.CA != ca.file {
+		t.Errorf("the arm that left the file is reached with %+v, want its own TLS", got)
+	}
+}
+
+// A challenger whose files are gone does not take its champion off.
+func TestChallengerThatCannotBeReached(t *testing.T) {
+	dir := t.TempDir()
+	a := run(t, withChallenger(t, dir))
+	a.routes.mu.Lock()
+	m := a.routes.models["risk"]
+	m.known[m.live.State.Challenger] = access{secure: true, tls: config.ClientTLS{CA: "/nowhere.pem"}}
+	route, err := a.routes.route(m, map[connKey]bool{})
+	a.routes.mu.Unlock()
+	if err != nil || route.Mode != rollout.ModeChampion || route.Recorder != nil || route.Champion.Upstream == nil {
+		t.Errorf("route %+v (%v), want the champion alone", route, err)
 	}
 }
 
@@ -160,7 +264,7 @@ func TestCertificateRenewal(t *testing.T) {
 	serial := func() string {
 		t.Helper()
 		r.checked = time.Time{}
-		pair, err := r.get(nil)
+		pair, err := r.get()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,9 +1,13 @@
 package app
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-serving/understudy/config"
@@ -11,86 +15,119 @@ import (
 	"github.com/understudy-serving/understudy/upstream"
 )
 
-// purpose keeps the mirror's connections apart from those that clients wait for.
-type purpose uint8
-
-const (
-	forClients purpose = iota
-	forMirror
-)
-
-// connKey identifies a connection to a model server. tls is the zero value for plaintext.
+// connKey identifies a connection to a model server: what differs in any field gets a
+// connection of its own.
 type connKey struct {
-	target  string
-	secure  bool
-	tls     config.ClientTLS
-	purpose purpose
+	target string
+	access access
+	// mirror keeps copies off the connections that clients wait for.
+	mirror bool
+	// maxMessageBytes bounds a response.
+	maxMessageBytes int
 }
 
-func keyFor(spec rollout.Spec, tls *config.ClientTLS, p purpose) connKey {
-	k := connKey{target: spec.Target, purpose: p}
-	if tls != nil {
-		k.secure, k.tls = true, *tls
+// access is how an arm is reached. The zero value is plaintext.
+type access struct {
+	secure bool
+	tls    config.ClientTLS
+	// authorities is the hash of the CA file's content: renewed authorities, taken up by
+	// a reload, make a new connection.
+	authorities [sha256.Size]byte
+}
+
+// newAccess reads what the settings name and fails where it can't be used.
+func newAccess(c *config.ClientTLS) (access, error) {
+	if c == nil {
+		return access{}, nil
 	}
-	return k
+	if _, err := clientTLS(c); err != nil {
+		return access{}, err
+	}
+	out := access{secure: true, tls: *c}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return access{}, err
+		}
+		out.authorities = sha256.Sum256(pem)
+	}
+	return out, nil
+}
+
+// conn is a connection that knows how many calls are on it.
+type conn struct {
+	*upstream.Client
+	calls atomic.Int64
+}
+
+// Call is upstream.Client's, counted.
+func (c *conn) Call(ctx context.Context, method string, req *rollout.Payload, md rollout.Metadata) rollout.Reply {
+	c.calls.Add(1)
+	defer c.calls.Add(-1)
+	return c.Client.Call(ctx, method, req, md)
 }
 
 // pool holds one connection a key. It is used off the data path only, by one
 // goroutine at a time.
 type pool struct {
-	maxMessageBytes int
-	version         string
-	logger          *slog.Logger
-	// linger is how long a connection that nothing uses any more stays open for the
-	// calls that are still on it.
-	linger time.Duration
-
-	clients map[connKey]*upstream.Client
+	version string
+	logger  *slog.Logger
+	conns   map[connKey]*conn
 	retired sync.WaitGroup
 	closing chan struct{}
 }
 
-func newPool(maxMessageBytes int, version string, linger time.Duration, logger *slog.Logger) *pool {
-	return &pool{maxMessageBytes: maxMessageBytes, version: version, linger: linger, logger: logger,
-		clients: map[connKey]*upstream.Client{}, closing: make(chan struct{})}
+func newPool(version string, logger *slog.Logger) *pool {
+	return &pool{version: version, logger: logger, conns: map[connKey]*conn{}, closing: make(chan struct{})}
 }
 
 // get returns the connection for k, made if there is none yet. It does not wait for
 // the server.
-func (p *pool) get(k connKey) (*upstream.Client, error) {
-	if c := p.clients[k]; c != nil {
+func (p *pool) get(k connKey) (*conn, error) {
+	if c := p.conns[k]; c != nil {
 		return c, nil
 	}
 	var settings *config.ClientTLS
-	if k.secure {
-		settings = &k.tls
+	if k.access.secure {
+		settings = &k.access.tls
 	}
 	secure, err := clientTLS(settings)
 	if err != nil {
 		return nil, err
 	}
-	c, err := upstream.Dial(upstream.Options{
-		Spec: rollout.Spec{Target: k.target}, TLS: secure, MaxMessageBytes: p.maxMessageBytes,
+	client, err := upstream.Dial(upstream.Options{
+		Spec: rollout.Spec{Target: k.target}, TLS: secure, MaxMessageBytes: k.maxMessageBytes,
 		Logger: p.logger, UserAgent: "understudy/" + p.version,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("target %s: %w", k.target, err)
 	}
-	p.clients[k] = c
+	c := &conn{Client: client}
+	p.conns[k] = c
 	return c, nil
 }
 
-// keep closes all connections but those used, each after the linger time.
+// lookAgain is how often a connection that nothing uses any more is looked at. The
+// first look comes later than any request that had the old routes in hand.
+const lookAgain = time.Second
+
+// keep closes all connections but those used, each when no call is on it any more.
 func (p *pool) keep(used map[connKey]bool) {
-	for k, c := range p.clients {
+	for k, c := range p.conns {
 		if used[k] {
 			continue
 		}
-		delete(p.clients, k)
+		delete(p.conns, k)
 		p.retired.Go(func() {
-			select {
-			case <-time.After(p.linger):
-			case <-p.closing:
+			tick := time.NewTicker(lookAgain)
+			defer tick.Stop()
+			for ended := false; !ended; {
+				select {
+				case <-tick.C:
+					ended = c.calls.Load() == 0
+				case <-p.closing:
+					ended = true
+				}
 			}
 			_ = c.Close() // nothing is left on it
 		})
@@ -101,7 +138,7 @@ func (p *pool) keep(used map[connKey]bool) {
 func (p *pool) close() {
 	close(p.closing)
 	p.retired.Wait()
-	for _, c := range p.clients {
+	for _, c := range p.conns {
 		_ = c.Close()
 	}
 }

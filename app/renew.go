@@ -2,12 +2,13 @@ package app
 
 import (
 	"crypto/tls"
+	"fmt"
 	"os"
 	"sync"
 	"time"
 )
 
-// renewing is a listener's key pair that follows its files.
+// renewing is a key pair that follows its files.
 type renewing struct {
 	cert, key string
 
@@ -23,18 +24,18 @@ const recheck = 10 * time.Second
 func (r *renewing) load() error {
 	info, err := os.Stat(r.cert)
 	if err != nil {
-		return err
+		return fmt.Errorf("read certificate: %w", err)
 	}
-	pair, err := keyPair(r.cert, r.key)
+	pair, err := tls.LoadX509KeyPair(r.cert, r.key)
 	if err != nil {
-		return err
+		return fmt.Errorf("read certificate %s with key %s: %w", r.cert, r.key, err)
 	}
-	r.pair, r.read = pair[0], info.ModTime()
+	r.pair, r.read = pair, info.ModTime()
 	return nil
 }
 
 // get returns the newest pair that could be read; a half-written renewal leaves the old one.
-func (r *renewing) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (r *renewing) get() (*tls.Certificate, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.checked) > recheck {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
 	"time"
@@ -21,14 +22,26 @@ import (
 type settings struct {
 	config.Model
 	comparer *shadow.Comparer
+	// arms says how the file's arms are reached.
+	arms map[rollout.Spec]access
 }
 
 func prepare(m config.Model) (settings, error) {
-	comparer, err := shadow.NewComparer(m.Compare)
-	if err != nil {
+	s := settings{Model: m, arms: map[rollout.Spec]access{}}
+	var err error
+	if s.comparer, err = shadow.NewComparer(m.Compare); err != nil {
 		return settings{}, fmt.Errorf("model %s: compare: %w", m.Name, err)
 	}
-	return settings{Model: m, comparer: comparer}, nil
+	if s.arms[m.Champion.Spec], err = newAccess(m.Champion.TLS); err != nil {
+		return settings{}, fmt.Errorf("model %s: champion.tls: %w", m.Name, err)
+	}
+	if m.Challenger == nil {
+		return s, nil
+	}
+	if s.arms[m.Challenger.Spec], err = newAccess(m.Challenger.TLS); err != nil {
+		return settings{}, fmt.Errorf("model %s: challenger.tls: %w", m.Name, err)
+	}
+	return s, nil
 }
 
 // routes turns what the conductor publishes into the gateway's table. It runs off the
@@ -39,6 +52,8 @@ type routes struct {
 	pool    *pool
 	logger  *slog.Logger
 	mirrors *shadow.Metrics
+	// maxMessageBytes bounds a model server's response.
+	maxMessageBytes int
 	// drain is how long copies on their way get when their mirror ends.
 	drain time.Duration
 
@@ -52,6 +67,9 @@ type routes struct {
 // model is what a public name is made of now.
 type model struct {
 	settings settings
+	// known is how every spec is reached that the file has named since the start: the
+	// state may lag behind the file, and a promoted spec may have left it.
+	known    map[rollout.Spec]access
 	live     canary.Live
 	inFlight *gateway.InFlight
 	// mirror is nil outside shadow and canary. rehearsed says for which rollout and
@@ -61,9 +79,9 @@ type model struct {
 }
 
 type rehearsal struct {
-	rollout    uint64
-	challenger rollout.Spec
-	settings   config.Model
+	rollout  uint64
+	conn     connKey
+	settings config.Model
 }
 
 // configure takes over the file's settings and returns those before; routes follow as
@@ -77,10 +95,11 @@ func (r *routes) configure(all []settings) (before []settings) {
 	for _, s := range all {
 		m := old[s.Name]
 		if m == nil {
-			m = &model{inFlight: gateway.NewInFlight(0)}
+			m = &model{inFlight: gateway.NewInFlight(0), known: map[rollout.Spec]access{}}
 		}
 		delete(old, s.Name)
 		m.settings = s
+		maps.Copy(m.known, s.arms)
 		if s.Challenger != nil {
 			m.inFlight.SetLimit(s.Challenger.MaxInFlight)
 		}
@@ -128,7 +147,8 @@ func (r *routes) rebuild() {
 	r.pool.keep(used)
 }
 
-// route makes one model's route, and its mirror where the mode has one.
+// route makes one model's route, and its mirror where the mode has one. A challenger
+// that can't be reached for want of its files leaves the champion serving alone.
 func (r *routes) route(m *model, used map[connKey]bool) (gateway.Route, error) {
 	s := m.live.State
 	out := gateway.Route{
@@ -136,36 +156,54 @@ func (r *routes) route(m *model, used map[connKey]bool) (gateway.Route, error) {
 		ChallengerInFlight: m.inFlight,
 		Observer:           m.live.Evidence,
 	}
-	var err error
-	if out.Champion, err = r.arm(m, s.Champion, used); err != nil {
-		return out, err
-	}
 	for _, k := range m.settings.RoutingKey {
 		out.RoutingKey = append(out.RoutingKey, gateway.KeySource{Kind: k.Kind, Name: k.Name})
-	}
-	if s.HasChallenger() {
-		if out.Challenger, err = r.arm(m, s.Challenger, used); err != nil {
-			return out, err
-		}
-		out.Breaker = m.live.Breaker
-		out.Pick = func(key string) rollout.Arm { return canary.Pick(s.Model, s.Challenger, key, s.Weight) }
 	}
 	if m.settings.Challenger != nil {
 		out.ChallengerTimeout = m.settings.Challenger.Timeout
 	}
-	if !s.Recorded() {
-		r.endMirror(m)
-		return out, nil
-	}
-	if err := r.ensureMirror(m, used); err != nil {
+	var err error
+	if out.Champion, err = r.arm(m, s.Champion, used); err != nil {
 		return out, err
 	}
-	out.Recorder = recorder{r.sink, m.mirror}
+	if !s.Recorded() {
+		r.endMirror(m)
+	}
+	if !s.HasChallenger() {
+		return out, nil
+	}
+	if err := r.cast(m, &out, used); err != nil {
+		if s.Mode == rollout.ModePromoted {
+			return out, err
+		}
+		r.logger.Error("the challenger can't be reached and gets nothing, the champion serves alone: mend its settings and reload",
+			"model", s.Model, "error", err)
+		r.endMirror(m)
+		out.Mode, out.Weight, out.Challenger, out.Recorder = rollout.ModeChampion, 0, gateway.Arm{}, nil
+	}
 	return out, nil
 }
 
+// cast adds the challenger to a route.
+func (r *routes) cast(m *model, out *gateway.Route, used map[connKey]bool) (err error) {
+	s := m.live.State
+	if out.Challenger, err = r.arm(m, s.Challenger, used); err != nil {
+		return err
+	}
+	out.Breaker = m.live.Breaker
+	out.Pick = func(key string) rollout.Arm { return canary.Pick(s.Model, s.Challenger, key, s.Weight) }
+	if !s.Recorded() {
+		return nil
+	}
+	if err := r.ensureMirror(m, used); err != nil {
+		return err
+	}
+	out.Recorder = recorder{r.sink, m.mirror}
+	return nil
+}
+
 func (r *routes) arm(m *model, spec rollout.Spec, used map[connKey]bool) (gateway.Arm, error) {
-	key := keyFor(spec, m.settings.tlsOf(spec), forClients)
+	key := connKey{target: spec.Target, access: r.access(m, spec), maxMessageBytes: r.maxMessageBytes}
 	used[key] = true
 	client, err := r.pool.get(key)
 	if err != nil {
@@ -174,22 +212,27 @@ func (r *routes) arm(m *model, spec rollout.Spec, used map[connKey]bool) (gatewa
 	return gateway.Arm{Spec: spec, Upstream: client}, nil
 }
 
-// tlsOf returns the TLS settings that the file has for a spec. A promoted or rolled-back
-// spec may stand in the file as the other arm, or no more: then the champion's are the best guess.
-func (s settings) tlsOf(spec rollout.Spec) *config.ClientTLS {
-	if s.Challenger != nil && s.Challenger.Spec == spec {
-		return s.Challenger.TLS
+// access returns how a spec is reached. One that no file has named since the start (a
+// promoted one whose block was taken out before a restart) is taken to be reached as
+// the champion is.
+func (r *routes) access(m *model, spec rollout.Spec) access {
+	if a, ok := m.known[spec]; ok {
+		return a
 	}
-	return s.Champion.TLS
+	r.logger.Warn("the file does not say how this arm is reached; it is called as the champion is: name it in the file, with its tls",
+		"model", m.settings.Name, "arm", spec.String())
+	return m.known[m.settings.Champion.Spec]
 }
 
 // ensureMirror keeps the mirror where rollout and settings are what it was made for,
 // and else replaces it.
 func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
 	s := m.live.State
-	key := keyFor(s.Challenger, m.settings.tlsOf(s.Challenger), forMirror)
+	set := m.settings.Shadow
+	key := connKey{target: s.Challenger.Target, access: r.access(m, s.Challenger), mirror: true,
+		maxMessageBytes: int(min(int64(r.maxMessageBytes), set.MaxBytes))}
 	used[key] = true
-	want := rehearsal{rollout: s.Rollout, challenger: s.Challenger, settings: m.settings.Model}
+	want := rehearsal{rollout: s.Rollout, conn: key, settings: m.settings.Model}
 	if m.mirror != nil && reflect.DeepEqual(m.rehearsed, want) {
 		return nil
 	}
@@ -198,7 +241,6 @@ func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
 		return err
 	}
 	r.endMirror(m)
-	set := m.settings.Shadow
 	var strip []string
 	if len(set.StripHeaders) > 0 {
 		strip = append(upstream.Credentials(), set.StripHeaders...)

@@ -10,6 +10,7 @@ import (
 	"github.com/understudy-serving/understudy/canary"
 	"github.com/understudy-serving/understudy/config"
 	"github.com/understudy-serving/understudy/sink"
+	"github.com/understudy-serving/understudy/spool"
 )
 
 func prepareAll(models []config.Model) ([]settings, error) {
@@ -47,9 +48,12 @@ func sinkOptions(s *config.Sink) (sink.Options, error) {
 		return sink.Options{}, fmt.Errorf("kafka.tls: %w", err)
 	}
 	o := sink.Options{MaxQueueBytes: s.MaxQueueBytes, Kafka: sink.KafkaOptions{
-		Brokers: k.Brokers, Topic: k.Topic, Encoding: k.Encoding, Compression: k.Compression,
+		Brokers: k.Brokers, Topic: k.Topic, DeadLetterTopic: k.DeadLetterTopic, Encoding: k.Encoding, Compression: k.Compression,
 		TLS: secure, MaxRecordBytes: int(k.MaxRecordBytes),
 	}}
+	if d := s.Spool; d != nil {
+		o.Disk = &spool.Options{Dir: d.Dir, MaxBytes: d.MaxBytes, Fsync: spool.Fsync(d.Fsync), Interval: d.Interval, Full: spool.Full(d.Full)}
+	}
 	if k.SASL != nil {
 		secret, err := os.ReadFile(k.SASL.PasswordFile)
 		if err != nil {
@@ -78,28 +82,15 @@ func (a *App) Reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range models {
-		for _, tls := range m.tlsSettings() {
-			if _, err := clientTLS(tls); err != nil {
-				return fmt.Errorf("model %s: tls: %w", m.Name, err)
-			}
-		}
-	}
+	a.setPolicies(cfg) // first, so that nothing is recorded that shall not be
 	before := a.routes.configure(models)
 	if err := a.conductor.Configure(context.Background(), conductorSettings(cfg)); err != nil {
 		a.routes.configure(before)
+		a.setPolicies(a.cfg)
 		return err
 	}
 	a.cfg = cfg
 	return nil
-}
-
-func (s settings) tlsSettings() []*config.ClientTLS {
-	out := []*config.ClientTLS{s.Champion.TLS}
-	if s.Challenger != nil {
-		out = append(out, s.Challenger.TLS)
-	}
-	return out
 }
 
 // reloadable names the first setting that can't change while the process runs.

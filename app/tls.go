@@ -10,6 +10,7 @@ import (
 )
 
 // clientTLS reads the PEM files of a connection that the gateway opens; nil for plaintext.
+// The gateway's own certificate is read anew when its file changes.
 func clientTLS(c *config.ClientTLS) (*tls.Config, error) {
 	if c == nil {
 		return nil, nil
@@ -22,9 +23,11 @@ func clientTLS(c *config.ClientTLS) (*tls.Config, error) {
 		}
 	}
 	if c.Cert != "" {
-		if out.Certificates, err = keyPair(c.Cert, c.Key); err != nil {
+		keys := &renewing{cert: c.Cert, key: c.Key}
+		if err := keys.load(); err != nil {
 			return nil, err
 		}
+		out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return keys.get() }
 	}
 	return out, nil
 }
@@ -39,7 +42,8 @@ func serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	if err := keys.load(); err != nil {
 		return nil, err
 	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: keys.get}
+	out := &tls.Config{MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return keys.get() }}
 	if c.ClientCA != "" {
 		pool, err := certPool(c.ClientCA)
 		if err != nil {
@@ -60,12 +64,4 @@ func certPool(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read CA certificates: %s holds no PEM certificate", path)
 	}
 	return pool, nil
-}
-
-func keyPair(cert, key string) ([]tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate %s with key %s: %w", cert, key, err)
-	}
-	return []tls.Certificate{pair}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,9 @@ type Store interface {
 	Watch(ctx context.Context, changed func(rollout.State)) error
 }
 
-// Auditor writes changes down. A change other than a rollback is not made where it fails.
+// Auditor writes changes down. An operator's change other than a rollback is not made
+// where it fails; the entries of the other changes follow them, and the plan holds until
+// they are written.
 type Auditor interface {
 	Change(before, after rollout.State, e rollout.Event, f rollout.Figures) error
 }
@@ -39,8 +42,6 @@ type Options struct {
 	// for each model, with the model's lock held: it must return within microseconds
 	// and not call the Conductor.
 	Publish func(Live)
-	// Withdraw takes a model off stage that the file no longer names; like Publish. May be nil.
-	Withdraw func(model string)
 	// Audit, Logger and Registerer may be nil.
 	Audit      Auditor
 	Logger     *slog.Logger
@@ -56,6 +57,9 @@ type Options struct {
 	SaveEvery time.Duration
 	// StoreTimeout bounds each visit to the store; 3 s where 0.
 	StoreTimeout time.Duration
+	// SettleWithin is how long Configure waits for the store, for all models together;
+	// 250 ms where 0.
+	SettleWithin time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -66,9 +70,6 @@ func (o Options) withDefaults() Options {
 		origin := time.Now()
 		o.Elapsed = func() time.Duration { return time.Since(origin) }
 	}
-	if o.Withdraw == nil {
-		o.Withdraw = func(string) {}
-	}
 	if o.Audit == nil {
 		o.Audit = unaudited{}
 	}
@@ -78,6 +79,7 @@ func (o Options) withDefaults() Options {
 	o.Tick = cmp.Or(o.Tick, time.Second)
 	o.SaveEvery = cmp.Or(o.SaveEvery, 5*time.Second)
 	o.StoreTimeout = cmp.Or(o.StoreTimeout, 3*time.Second)
+	o.SettleWithin = cmp.Or(o.SettleWithin, 250*time.Millisecond)
 	return o
 }
 
@@ -111,9 +113,17 @@ type Conductor struct {
 	o       Options
 	metrics *conductorMetrics
 
-	// tripped and owing wake the loops that answer trips and store rollbacks.
-	tripped, owing chan struct{}
-	news           subscribers
+	// tripped, owing and unsettled wake the loops that answer trips, store rollbacks, and
+	// let the file have its effect.
+	tripped, owing, unsettled chan struct{}
+	news                      subscribers
+	// closed refuses changes from Close on.
+	closed atomic.Bool
+
+	// auditing is held over each entry that follows its change; it guards auditDown,
+	// which says that the log has been told of the outage.
+	auditing  sync.Mutex
+	auditDown bool
 
 	configuring sync.Mutex
 	mu          sync.RWMutex
@@ -123,10 +133,11 @@ type Conductor struct {
 // NewConductor returns a conductor of no models; Configure gives it some.
 func NewConductor(o Options) *Conductor {
 	c := &Conductor{
-		o:       o.withDefaults(),
-		tripped: make(chan struct{}, 1),
-		owing:   make(chan struct{}, 1),
-		models:  make(map[string]*model),
+		o:         o.withDefaults(),
+		tripped:   make(chan struct{}, 1),
+		owing:     make(chan struct{}, 1),
+		unsettled: make(chan struct{}, 1),
+		models:    make(map[string]*model),
 	}
 	c.metrics = newConductorMetrics(c, o.Registerer)
 	return c
@@ -142,22 +153,57 @@ func (c *Conductor) Run(ctx context.Context) {
 	loops.Wait()
 }
 
-// Close stores what is not stored yet, once Run has returned. The error names rollbacks
-// that are not stored, so that a restart would not remember them, or not audited.
+// closeWithin is what Close has at least, however late its caller is: a rollback that
+// gets forgotten is worse than an end that comes a moment later.
+const closeWithin = 500 * time.Millisecond
+
+// errClosed refuses what Close could not store any more.
+var errClosed = fmt.Errorf("%w: the gateway is about to end; try again once it is back", rollout.ErrUnavailable)
+
+// Close refuses further changes, lets those under way end, and stores what is not stored
+// yet, once Run has returned. It takes until ctx ends, or half a second where ctx leaves
+// less. The error names rollbacks that are not stored, so that a restart would not
+// remember them, and changes that are not audited.
 func (c *Conductor) Close(ctx context.Context) error {
+	c.closed.Store(true)
+	if left, bounded := ctx.Deadline(); ctx.Err() != nil || (bounded && time.Until(left) < closeWithin) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+		defer cancel()
+	}
 	var failed []error
 	for _, m := range c.all() {
-		c.answerTrip(m)
-		c.pay(ctx, m)
-		m.mu.Lock()
-		if m.owed != nil {
-			failed = append(failed, fmt.Errorf("%w: the rollback of model %s is not stored: %s", rollout.ErrUnavailable, m.name, m.owed.trouble))
-		}
-		if len(m.unaudited) > 0 {
-			failed = append(failed, fmt.Errorf("the rollback of model %s is not in the audit log", m.name))
-		}
-		m.mu.Unlock()
-		c.saveProgress(ctx, m)
+		failed = append(failed, c.finish(ctx, m))
+	}
+	return errors.Join(failed...)
+}
+
+// finish brings what is known of the model to store and audit.
+func (c *Conductor) finish(ctx context.Context, m *model) error {
+	if m.lock(ctx) == nil { // the change under way, if any, has ended
+		m.unlock()
+	}
+	c.answerTrip(m)
+	m.mu.Lock()
+	asked := m.asked != nil
+	m.mu.Unlock()
+	if asked {
+		_ = c.settle(ctx, m) // the rollback that waits for the state
+	}
+	c.pay(ctx, m)
+	c.saveProgress(ctx, m)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var failed []error
+	if m.owed != nil {
+		failed = append(failed, fmt.Errorf("%w: the rollback of model %s is not stored: %s", rollout.ErrUnavailable, m.name, m.owed.trouble))
+	}
+	if m.asked != nil {
+		failed = append(failed, fmt.Errorf("%w: the rollback of model %s is not stored, for its state could not be read: %s",
+			rollout.ErrUnavailable, m.name, m.trouble))
+	}
+	if len(m.unaudited) > 0 {
+		failed = append(failed, fmt.Errorf("model %s: not in the audit log: %s: %s", m.name, m.entriesDue(), m.auditTrouble))
 	}
 	return errors.Join(failed...)
 }

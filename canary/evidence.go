@@ -63,7 +63,7 @@ func (e *Evidence) Observe(o rollout.Outcome) {
 		arm = &e.challenger
 	}
 	arm.count(o)
-	if o.Diverted == rollout.Fallback {
+	if o.Diverted == rollout.Fallback && o.Blame == rollout.OnChallenger {
 		e.fallbacks.Add(1)
 	}
 	if step == nil {

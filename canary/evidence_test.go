@@ -20,6 +20,7 @@ func TestFiguresCountAsAssigned(t *testing.T) {
 		{Arm: rollout.Champion, Code: rollout.Unavailable, Blame: rollout.OnCaller, Entered: 7},
 		{Arm: rollout.Challenger, Latency: 9 * ms, Entered: 7},
 		{Arm: rollout.Challenger, Code: rollout.Internal, Blame: rollout.OnChallenger, Diverted: rollout.Fallback, Entered: 7},
+		{Arm: rollout.Challenger, Code: rollout.InvalidArgument, Blame: rollout.OnCaller, Diverted: rollout.Fallback, Entered: 7}, // nor did the champion take it
 		{Arm: rollout.Challenger, Diverted: rollout.Cap, Entered: 7},
 		{Arm: rollout.Challenger, Latency: 9 * ms, Entered: 6}, // routed at the step before
 		{Arm: rollout.Challenger, Mirrored: true, Paired: true, Latency: 3 * ms, Entered: 7},
@@ -33,13 +34,13 @@ func TestFiguresCountAsAssigned(t *testing.T) {
 	if f.Champion.Requests != 4 || f.Champion.Failures != 1 {
 		t.Errorf("champion: %+v", f.Champion)
 	}
-	if f.Challenger.Requests != 4 || f.Challenger.Failures != 1 || f.Fallbacks != 1 {
+	if f.Challenger.Requests != 5 || f.Challenger.Failures != 1 || f.Fallbacks != 1 {
 		t.Errorf("challenger: %+v, %d fallbacks", f.Challenger, f.Fallbacks)
 	}
 	if f.Mirror.Sent != 4 || f.Mirror.Failures != 1 {
 		t.Errorf("mirror: %+v", f.Mirror)
 	}
-	want := rollout.Progress{Entered: 7, Elapsed: time.Second, Routed: 107, Answered: 11, Pairs: 1}
+	want := rollout.Progress{Entered: 7, Elapsed: time.Second, Routed: 108, Answered: 11, Pairs: 1}
 	if p := e.progress(rollout.Progress{Entered: 7, Elapsed: time.Second, Routed: 100, Answered: 10}); p != want {
 		t.Errorf("progress %+v, want %+v", p, want)
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,147 +15,6 @@ import (
 
 	"github.com/understudy-serving/understudy/rollout"
 )
-
-// memory is a store in memory that fails on request.
-type memory struct {
-	mu       sync.Mutex
-	states   map[string]rollout.State
-	progress map[string]rollout.Progress
-	watchers map[chan rollout.State]bool
-	// down makes every visit fail. lies makes swaps store and fail all the same.
-	down, lies bool
-	// hang, where not nil, holds swaps up until it is closed.
-	hang chan struct{}
-	// watched gets a token when a Watch has begun.
-	watched chan struct{}
-}
-
-func newMemory() *memory {
-	return &memory{states: map[string]rollout.State{}, progress: map[string]rollout.Progress{}, watchers: map[chan rollout.State]bool{},
-		watched: make(chan struct{}, 1)}
-}
-
-var errDown = fmt.Errorf("%w: the store is down", rollout.ErrUnavailable)
-
-func (s *memory) set(f func(*memory)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s)
-}
-
-func (s *memory) Load(_ context.Context, model string) (rollout.State, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return rollout.State{}, errDown
-	}
-	if st, ok := s.states[model]; ok {
-		return st, nil
-	}
-	return rollout.State{}, rollout.ErrNotFound
-}
-
-func (s *memory) CompareAndSwap(ctx context.Context, expected uint64, next rollout.State) error {
-	s.mu.Lock()
-	hang := s.hang
-	s.mu.Unlock()
-	if hang != nil {
-		select {
-		case <-hang:
-		case <-ctx.Done():
-			return ctx.Err() // a bare error: a store need not wrap ErrUnavailable
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return errDown
-	}
-	if current := s.states[next.Model]; current.Revision != expected {
-		return &rollout.StaleError{Model: next.Model, Expected: expected, Current: current}
-	}
-	if next.Revision <= expected {
-		return errors.New("the revision does not rise")
-	}
-	s.put(next)
-	if s.lies {
-		return errDown
-	}
-	return nil
-}
-
-// put stores next and tells the watchers. mu is held.
-func (s *memory) put(next rollout.State) {
-	s.states[next.Model] = next
-	for w := range s.watchers {
-		w <- next
-	}
-}
-
-// elsewhere makes a change as another replica does.
-func (s *memory) elsewhere(t *testing.T, model string, e rollout.Event) rollout.State {
-	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next, err := s.states[model].Apply(e, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.put(next)
-	return next
-}
-
-func (s *memory) SaveProgress(_ context.Context, model string, p rollout.Progress) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return errDown
-	}
-	s.progress[model] = p
-	return nil
-}
-
-func (s *memory) LoadProgress(_ context.Context, model string) (rollout.Progress, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return rollout.Progress{}, errDown
-	}
-	if p, ok := s.progress[model]; ok {
-		return p, nil
-	}
-	return rollout.Progress{}, rollout.ErrNotFound
-}
-
-func (s *memory) Watch(ctx context.Context, changed func(rollout.State)) error {
-	news := make(chan rollout.State, 10_000)
-	s.mu.Lock()
-	if s.down {
-		s.mu.Unlock()
-		return errDown
-	}
-	for _, st := range s.states {
-		news <- st
-	}
-	s.watchers[news] = true
-	s.mu.Unlock()
-	nudge(s.watched)
-	defer s.set(func(s *memory) { delete(s.watchers, news) })
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case st := <-news:
-			changed(st)
-		}
-	}
-}
-
-func (s *memory) state(model string) rollout.State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.states[model]
-}
 
 // journal is an audit log in memory.
 type journal struct {
@@ -180,6 +39,18 @@ func (j *journal) set(broken bool) {
 	j.broken = broken
 }
 
+// count returns how many entries begin with prefix.
+func (j *journal) count(prefix string) (n int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range j.entries {
+		if strings.HasPrefix(e, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
 func (j *journal) last() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -189,6 +60,31 @@ func (j *journal) last() string {
 	return j.entries[len(j.entries)-1]
 }
 
+// lines is what was logged.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, string(line))
+	return len(line), nil
+}
+
+// count returns how many lines contain text.
+func (l *lines) count(text string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.all {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // house is a conductor with all that it plays in.
 type house struct {
 	*Conductor
@@ -196,11 +92,11 @@ type house struct {
 	store    *memory
 	journal  *journal
 	registry *prometheus.Registry
+	log      *lines
 	wall     time.Duration // by which the wall clock is wrong
 
 	mu        sync.Mutex
 	published []Live
-	withdrawn []string
 	stop      context.CancelFunc
 	stopped   chan struct{}
 }
@@ -213,7 +109,7 @@ func newHouse(t *testing.T, store *memory, all ...Settings) *house {
 	case <-store.watched: // an earlier house's
 	default:
 	}
-	h := &house{t: t, store: store, journal: &journal{}, registry: prometheus.NewRegistry(), stopped: make(chan struct{})}
+	h := &house{t: t, store: store, journal: &journal{}, registry: prometheus.NewRegistry(), log: &lines{}, stopped: make(chan struct{})}
 	h.Conductor = NewConductor(Options{
 		Store: store, Audit: h.journal, Registerer: h.registry,
 		Publish: func(l Live) {
@@ -221,12 +117,7 @@ func newHouse(t *testing.T, store *memory, all ...Settings) *house {
 			defer h.mu.Unlock()
 			h.published = append(h.published, l)
 		},
-		Withdraw: func(model string) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.withdrawn = append(h.withdrawn, model)
-		},
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 		Now:    func() time.Time { return time.Now().Add(h.wall) },
 	})
 	if err := h.Configure(t.Context(), all); err != nil {

@@ -25,18 +25,24 @@ type model struct {
 	loaded bool
 	// settled says that conf has had its effect on the state.
 	settled bool
-	// doubtful says that a write failed in a way that may have stored it.
-	doubtful bool
-	live     Live
+	// told says that the log knows why it is not.
+	told bool
+	// doubt is a planned change whose write failed in a way that may have stored it.
+	doubt *proposal
+	live  Live
 	// asked is a rollback that came before the state was loaded.
 	asked *rollout.Event
 	owed  *debt
-	// unaudited are rollbacks that are not in the audit log yet.
-	unaudited []proposal
+	// unaudited are changes that have been made and are not in the audit log yet;
+	// auditTrouble is why, empty before the first try.
+	unaudited    []proposal
+	auditTrouble string
 	// breakerSeen is the breaker's state as the log last told it.
 	breakerSeen string
 	// trouble is what last kept the rollout from its next change; empty after a success.
 	trouble string
+	// After a failure to advance, the next try waits until notBefore; wait doubles.
+	notBefore, wait time.Duration
 
 	// base is the progress of earlier processes at the step; elapsed is all of the time
 	// there, and seen is when it was last added to.
@@ -52,6 +58,8 @@ type debt struct {
 	after rollout.State
 	// expected is the stored revision that after replaces.
 	expected uint64
+	// since is when it came into force.
+	since time.Duration
 	// trouble is why it isn't stored; empty before the first try.
 	trouble string
 }
@@ -60,6 +68,11 @@ func newModel(name string) *model { return &model{name: name, planned: make(chan
 
 // lock waits for the planned change under way, if any, until ctx ends.
 func (m *model) lock(ctx context.Context) error {
+	select {
+	case m.planned <- struct{}{}: // also where ctx has ended: then nothing else is under way
+		return nil
+	default:
+	}
 	select {
 	case m.planned <- struct{}{}:
 		return nil
@@ -124,7 +137,7 @@ func (c *Conductor) show(m *model, next rollout.State, restored rollout.Progress
 	}
 	c.news.tell()
 	if last.State.Revision != next.Revision {
-		m.trouble = ""
+		m.trouble, m.notBefore, m.wait = "", 0, 0
 		c.tellLog(m, next)
 	}
 }

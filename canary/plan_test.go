@@ -165,8 +165,11 @@ func TestAStepHoldsWhileTheStoreIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, newMemory(), fraud())
 		h.rehearse(100)
-		h.store.set(func(s *memory) { s.down = true })
+		h.store.set(func(s *memory) { s.down, s.swaps = true, 0 })
 		after(10 * time.Minute)
+		if n := h.journal.count("advance"); n != 0 || h.store.swaps != 1 {
+			t.Errorf("%d advances audited, %d written: want none, and one try that waits for the store", n, h.store.swaps)
+		}
 		v := h.view()
 		if v.Mode != rollout.ModeShadow || h.live().State.Mode != rollout.ModeShadow {
 			t.Fatalf("advanced to %s without a store", v.Mode)
@@ -180,6 +183,41 @@ func TestAStepHoldsWhileTheStoreIsDown(t *testing.T) {
 		if w := h.view().Warnings; len(w) != 0 {
 			t.Errorf("warnings %q after the store came back", w)
 		}
+		if got := h.journal.last(); got != "advance by gateway: shadow to canary" || h.journal.count("advance") != 1 {
+			t.Errorf("audited %q", got)
+		}
+	})
+}
+
+func TestAFullDiskIsNotWrittenToEverySecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, newMemory(), fraud())
+		h.rehearse(100)
+		h.store.set(func(s *memory) { s.full, s.swaps = true, 0 })
+		after(11 * time.Minute)
+		if n := h.store.swaps; n < 10 || n > 30 {
+			t.Errorf("%d tries in ten minutes", n)
+		}
+		if n := h.log.count("the rollout holds"); n != 1 || h.journal.count("advance") != 0 {
+			t.Errorf("the log was told %d times, %d advances audited", n, h.journal.count("advance"))
+		}
+		h.store.set(func(s *memory) { s.full = false })
+		after(longestWait + time.Second)
+		h.wants(rollout.ModeCanary, 500)
+	})
+}
+
+func TestATroubleThatIsNoLongerDueIsNoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, newMemory(), fraud())
+		h.rehearse(100)
+		h.store.set(func(s *memory) { s.full = true })
+		after(2 * time.Minute)
+		h.trip() // the breaker opens: the step is no longer over
+		after(2 * time.Second)
+		if w := h.view().Warnings; len(w) != 0 {
+			t.Errorf("warnings %q", w)
+		}
 	})
 }
 
@@ -187,12 +225,24 @@ func TestAStepHoldsWhileTheAuditFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, newMemory(), fraud())
 		h.rehearse(100)
+		synctest.Wait() // the start's own entry is written
 		h.journal.set(true)
-		after(10 * time.Minute)
-		h.wants(rollout.ModeShadow, 0)
+		after(2 * time.Minute)
+		h.perform(100)
+		after(10 * time.Minute) // one step is the most that is taken unseen
+		h.wants(rollout.ModeCanary, 500)
+		if w := h.view().Warnings; len(w) != 1 || !strings.HasPrefix(w[0], "advance not in the audit log yet, and the plan holds") {
+			t.Errorf("warnings %q", w)
+		}
+		if n := h.log.count("can't be written to the audit log"); n != 1 {
+			t.Errorf("the log was told %d times of one outage", n)
+		}
 		h.journal.set(false)
 		after(2 * time.Second)
-		h.wants(rollout.ModeCanary, 500)
+		h.wants(rollout.ModeCanary, 5000)
+		if n := h.journal.count("advance"); n != 2 {
+			t.Errorf("%d advances audited, want 2", n)
+		}
 	})
 }
 

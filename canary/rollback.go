@@ -61,32 +61,30 @@ func (c *Conductor) rollBack(m *model, before rollout.State, e rollout.Event, tr
 	}
 	figures := m.figures()
 	c.show(m, after, rollout.Progress{})
-	m.owed = &debt{event: e, after: after, expected: before.Revision}
-	m.unaudited = append(m.unaudited, proposal{event: e, before: before, after: after, figures: figures})
+	m.owed = &debt{event: e, after: after, expected: before.Revision, since: c.o.Elapsed()}
+	c.oweEntry(m, proposal{event: e, before: before, after: after, figures: figures})
 	c.metrics.rollbacks.WithLabelValues(m.name, trigger).Inc()
-	nudge(c.owing)
 	return nil
 }
 
 // rollBackByHand is an operator's rollback. Before the state is loaded the challenger is
 // off stage anyway: the rollback is kept and comes into force with the state.
-func (c *Conductor) rollBackByHand(m *model, e rollout.Event, expected *uint64) error {
+func (c *Conductor) rollBackByHand(m *model, e rollout.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.live.State
 	switch {
+	case c.closed.Load():
+		return errClosed
 	case m.withdrawn:
 		return fmt.Errorf("%w: %q is no longer in the file", rollout.ErrUnknownModel, m.name)
 	case !m.loaded:
 		m.asked = &e
 		return nil
-	case expected != nil && *expected != s.Revision:
-		return &rollout.StaleError{Model: m.name, Expected: *expected, Current: s}
 	}
-	return c.rollBack(m, s, e, byOperator)
+	return c.rollBack(m, m.live.State, e, byOperator)
 }
 
-// payDebts writes down rollbacks that are in force, and tries again every tick.
+// payDebts writes down what is in force and not written yet, and tries again every tick.
 func (c *Conductor) payDebts(ctx context.Context) {
 	retry := time.NewTicker(c.o.Tick)
 	defer retry.Stop()
@@ -103,7 +101,7 @@ func (c *Conductor) payDebts(ctx context.Context) {
 	}
 }
 
-// pay stores and audits the model's rollback as far as that works now.
+// pay stores the model's rollback and writes its audit entries as far as that works now.
 func (c *Conductor) pay(ctx context.Context, m *model) {
 	for c.store(ctx, m) {
 	}
@@ -119,9 +117,9 @@ func (c *Conductor) store(ctx context.Context, m *model) (again bool) {
 	if d == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.o.StoreTimeout)
+	visit, cancel := context.WithTimeout(ctx, c.o.StoreTimeout)
 	defer cancel()
-	err := c.swap(ctx, d.expected, d.after)
+	err := c.swap(visit, d.expected, d.after)
 	var stale *rollout.StaleError
 	if errors.As(err, &stale) {
 		return c.rebase(m, d, stale.Current)
@@ -132,7 +130,7 @@ func (c *Conductor) store(ctx context.Context, m *model) (again bool) {
 		m.owed = nil
 		return false
 	}
-	if d.trouble == "" {
+	if d.trouble == "" && !errors.Is(ctx.Err(), context.Canceled) { // Run's end is no trouble: Close goes on
 		c.o.Logger.Error("a rollback is in force but can't be stored; tried again until it can be: see to the store before restarting",
 			"model", m.name, "error", err)
 	}
@@ -146,6 +144,13 @@ func (c *Conductor) store(ctx context.Context, m *model) (again bool) {
 func (c *Conductor) rebase(m *model, d *debt, current rollout.State) (again bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if holds(current, d.after) { // it was stored, and the answer got lost
+		m.owed = nil
+		if current.Revision > m.live.State.Revision {
+			c.show(m, current, rollout.Progress{})
+		}
+		return false
+	}
 	after, err := current.Apply(d.event, c.o.Now())
 	if err != nil || current.Rollout != d.after.Rollout {
 		c.o.Logger.Info("the rollback was overtaken by another change", "model", m.name,
@@ -154,26 +159,7 @@ func (c *Conductor) rebase(m *model, d *debt, current rollout.State) (again bool
 		c.show(m, current, rollout.Progress{})
 		return false
 	}
-	m.owed = &debt{event: d.event, after: after, expected: current.Revision, trouble: d.trouble}
+	m.owed = &debt{event: d.event, after: after, expected: current.Revision, since: d.since, trouble: d.trouble}
 	c.show(m, after, rollout.Progress{})
 	return true
-}
-
-// audit writes down the rollbacks that are not in the log yet.
-func (c *Conductor) audit(m *model) {
-	for {
-		m.mu.Lock()
-		if len(m.unaudited) == 0 {
-			m.mu.Unlock()
-			return
-		}
-		p := m.unaudited[0]
-		m.mu.Unlock()
-		if err := c.o.Audit.Change(p.before, p.after, p.event, p.figures); err != nil {
-			return // counted and logged by the audit; the view has a warning
-		}
-		m.mu.Lock()
-		m.unaudited = m.unaudited[1:]
-		m.mu.Unlock()
-	}
 }

@@ -50,6 +50,7 @@ func TestATripInCanaryIsTheRollback(t *testing.T) {
 func TestARollbackWaitsForNeitherStoreNorAudit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := inCanary(t, newMemory())
+		synctest.Wait() // the start's own entry is written
 		h.store.set(func(s *memory) { s.down = true })
 		h.journal.set(true)
 		h.trip()
@@ -58,8 +59,11 @@ func TestARollbackWaitsForNeitherStoreNorAudit(t *testing.T) {
 			t.Fatalf("played %s while the store is down", l.Mode)
 		}
 		after(time.Hour)
-		if w := h.view().Warnings; len(w) != 1 || !strings.HasPrefix(w[0], "rollback not stored yet") {
+		if w := h.view().Warnings; len(w) != 2 || !strings.HasPrefix(w[0], "rollback not stored yet") || !strings.HasPrefix(w[1], "rollback not in the audit log yet") {
 			t.Errorf("warnings %q", w)
+		}
+		if n := h.log.count("can't be written to the audit log"); n != 1 {
+			t.Errorf("the log was told %d times of one outage", n)
 		}
 		if err := h.Close(t.Context()); !errors.Is(err, rollout.ErrUnavailable) || !strings.Contains(err.Error(), "fraud") {
 			t.Errorf("Close: %v, want the rollback that a restart would forget", err)
@@ -74,6 +78,32 @@ func TestARollbackWaitsForNeitherStoreNorAudit(t *testing.T) {
 		after(2 * time.Second)
 		if w := h.view().Warnings; len(w) != 0 || h.journal.last() != "rollback by breaker: canary to rolled_back" {
 			t.Errorf("warnings %q, audited %q", w, h.journal.last())
+		}
+	})
+}
+
+// TestARollbackOnItsWayIsNoWarning: what takes milliseconds frightens nobody; what hangs
+// is told, whether or not a first try has failed.
+func TestARollbackOnItsWayIsNoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := inCanary(t, newMemory())
+		synctest.Wait() // the start's own entry is written
+		hang := make(chan struct{})
+		h.store.set(func(s *memory) { s.hang = hang })
+		v, err := h.Apply(t.Context(), "fraud", rollout.Event{Kind: rollout.EventRollback, Actor: "ci"}, nil)
+		if err != nil || len(v.Warnings) != 0 {
+			t.Errorf("%v, warnings %q", err, v.Warnings)
+		}
+		after(2 * time.Second)
+		if w := h.view().Warnings; len(w) != 2 || w[0] != "rollback not stored yet, a restart would forget it: under way" {
+			t.Errorf("warnings %q", w)
+		}
+		h.store.set(func(s *memory) { s.hang = nil })
+		close(hang)
+		after(time.Second)
+		h.wants(rollout.ModeRolledBack, 0)
+		if w := h.view().Warnings; len(w) != 0 || h.journal.count("rollback") != 1 {
+			t.Errorf("warnings %q, %d entries", w, h.journal.count("rollback"))
 		}
 	})
 }
@@ -111,10 +141,6 @@ func TestATripDuringAHangingPromotionWins(t *testing.T) {
 func TestARollbackByHandNeedsNoRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := inCanary(t, newMemory())
-		stale := uint64(1)
-		if _, err := h.Apply(t.Context(), "fraud", rollout.Event{Kind: rollout.EventRollback, Actor: "ci"}, &stale); !errors.Is(err, rollout.ErrStale) {
-			t.Errorf("with a stale revision: %v", err)
-		}
 		h.store.set(func(s *memory) { s.down = true })
 		v, err := h.Apply(t.Context(), "fraud", rollout.Event{Kind: rollout.EventRollback, Actor: "ci", Reason: "no"}, nil)
 		if err != nil || v.Mode != rollout.ModeRolledBack || h.live().State.Mode != rollout.ModeRolledBack {

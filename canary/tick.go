@@ -19,6 +19,8 @@ func (c *Conductor) keepTime(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.unsettled:
+			c.settleRest(ctx)
 		case <-ticker.C:
 			c.tick(ctx)
 		}
@@ -45,7 +47,7 @@ func (c *Conductor) tick(ctx context.Context) {
 // attend does for one model what is due.
 func (c *Conductor) attend(ctx context.Context, m *model) {
 	m.mu.Lock()
-	unsettled, doubtful, withdrawn := !m.settled, m.doubtful, m.withdrawn
+	unsettled, withdrawn := !m.settled, m.withdrawn
 	saveDue := c.o.Elapsed()-m.savedAt >= c.o.SaveEvery
 	c.logBreaker(m)
 	m.mu.Unlock()
@@ -53,11 +55,14 @@ func (c *Conductor) attend(ctx context.Context, m *model) {
 	case withdrawn:
 		return
 	case unsettled:
-		// Its trouble is in the view since it began; the log had it then.
-		_ = c.settle(ctx, m)
+		if err := c.settle(ctx, m); err != nil && ctx.Err() == nil {
+			c.tellUnsettled(m, err)
+		}
 		return
-	case doubtful:
-		c.resolve(ctx, m)
+	}
+	if err := c.resolve(ctx, m); err != nil {
+		c.hold(ctx, m, err)
+		return
 	}
 	if c.advance(ctx, m) || saveDue {
 		c.saveProgress(ctx, m)
@@ -79,44 +84,53 @@ func (c *Conductor) logBreaker(m *model) {
 }
 
 // advance goes to the next step if the current one is over. A change that can't be
-// stored is not made: the rollout holds.
+// stored is not made: the rollout holds. So it does while an entry is missing in the
+// audit log: no more than one step is taken unseen.
 func (c *Conductor) advance(ctx context.Context, m *model) (advanced bool) {
 	m.mu.Lock()
 	s, p := m.live.State, m.progress()
 	ready := judge(s, p, m.breakerState()).ready
-	m.mu.Unlock()
 	if !ready {
+		m.trouble = "" // it was about an advance that is no longer due
+	}
+	unaudited := len(m.unaudited) > 0
+	early := c.o.Elapsed() < m.notBefore
+	m.mu.Unlock()
+	if !ready || unaudited || early {
 		return false
 	}
 	e := rollout.Event{Kind: rollout.EventAdvance, Actor: GatewayActor, Reason: reasonToAdvance(s, p)}
 	err := c.change(ctx, m, e, &s.Revision)
-	if errors.Is(err, rollout.ErrStale) {
+	switch {
+	case errors.Is(err, rollout.ErrStale):
 		return false // somebody else acted; the next tick looks anew
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		if m.trouble == "" {
-			c.o.Logger.Warn("the step is over, but the rollout holds, for the change can't be written down: see to store and audit file",
-				"model", m.name, "error", err)
-		}
-		m.trouble = err.Error()
+	case err != nil:
+		c.hold(ctx, m, err)
+		m.mu.Lock()
+		m.wait = min(max(2*m.wait, c.o.Tick), longestWait)
+		m.notBefore = c.o.Elapsed() + m.wait
+		m.mu.Unlock()
 		return false
 	}
 	return true
 }
 
-// resolve looks up what became of a write that failed.
-func (c *Conductor) resolve(ctx context.Context, m *model) {
-	s, err := c.o.Store.Load(ctx, m.name)
-	if err != nil {
-		_ = c.met("load", err)
-		return
+// longestWait bounds the wait between tries to advance: a disk that is full takes no
+// better by writing to it every second.
+const longestWait = 30 * time.Second
+
+// hold notes why the rollout keeps its step though it may be over.
+func (c *Conductor) hold(ctx context.Context, m *model, err error) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // Run ends: that is no trouble
 	}
-	c.adopt(s)
 	m.mu.Lock()
-	m.doubtful = false
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	if m.trouble == "" {
+		c.o.Logger.Warn("the rollout holds, for a change can't be written down; tried again until it can be: see to the store",
+			"model", m.name, "error", err)
+	}
+	m.trouble = err.Error()
 }
 
 // saveProgress stores the step's progress where it has changed.

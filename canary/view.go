@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/understudy-serving/understudy/rollout"
 )
@@ -20,7 +21,7 @@ func (c *Conductor) view(m *model) (v rollout.View, ok bool) {
 	s, breaker := m.live.State, m.breakerState()
 	// The caller may keep and change what it gets.
 	s.Plan, s.Changes = slices.Clone(s.Plan), slices.Clone(s.Changes)
-	v = rollout.View{State: s, Progress: m.progress(), Figures: m.figures(), Breaker: breaker, Warnings: m.warnings()}
+	v = rollout.View{State: s, Progress: m.progress(), Figures: m.figures(), Breaker: breaker, Warnings: m.warnings(c.o.Elapsed())}
 	j := judge(s, v.Progress, breaker)
 	v.WaitingFor, v.Remaining = j.waiting, j.remaining
 	return v, true
@@ -34,8 +35,12 @@ func (m *model) breakerState() string {
 	return m.live.Breaker.State()
 }
 
+// grace is how long what is in force may take to be written down before operators are
+// warned: normally it is milliseconds, and a warning of that would only frighten.
+const grace = time.Second
+
 // warnings say what needs an operator's eye. mu is held.
-func (m *model) warnings() (all []string) {
+func (m *model) warnings(now time.Duration) (all []string) {
 	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	why := cmp.Or(m.trouble, "not tried yet")
 	switch {
@@ -48,14 +53,26 @@ func (m *model) warnings() (all []string) {
 	case m.trouble != "":
 		warn("the rollout holds: %s", why)
 	}
-	if m.owed != nil {
-		warn("rollback not stored yet, a restart would forget it: %s", cmp.Or(m.owed.trouble, "under way"))
+	if d := m.owed; d != nil && (d.trouble != "" || now-d.since > grace) {
+		warn("rollback not stored yet, a restart would forget it: %s", cmp.Or(d.trouble, "under way"))
 	}
-	if len(m.unaudited) > 0 && m.owed == nil {
-		warn("rollback not in the audit log yet: see to the audit file")
+	if due := m.unaudited; len(due) > 0 && (m.auditTrouble != "" || now-due[0].since > grace) {
+		warn("%s not in the audit log yet, and the plan holds until it is: see to the audit file: %s",
+			m.entriesDue(), cmp.Or(m.auditTrouble, "under way"))
+	}
+	if m.live.State.ChampionRolledBack(m.conf.Configured) {
+		warn("%s", championRolledBack(m.live.State))
 	}
 	if m.live.State.Unfinished(m.conf.Configured) {
 		warn("promotion unfinished: set champion to %s in the file", m.live.State.Challenger)
 	}
 	return all
+}
+
+// championRolledBack says what to do about a file that rollout.State.ChampionRolledBack
+// is about.
+func championRolledBack(s rollout.State) string {
+	return "the file's champion is the challenger that was rolled back: " + s.Champion.String() +
+		" keeps serving; set champion back to it, or name another champion; to rehearse " + s.Challenger.String() +
+		" again, name it as challenger of " + s.Champion.String() + ", reload and retry"
 }

@@ -94,6 +94,8 @@ type Model struct {
 	RoutingKey []KeySource
 	// Compare has one rule an output at most.
 	Compare []rollout.CompareRule
+	// Record says what of the payloads is recorded.
+	Record  rollout.RecordPolicy
 	Shadow  Shadow
 	Plan    rollout.Plan
 	Breaker Breaker
@@ -169,14 +171,32 @@ type Breaker struct {
 // Sink is where records go.
 type Sink struct {
 	Kafka Kafka
-	// MaxQueueBytes bounds records that wait for Kafka in memory.
+	// Spool is nil where records wait for Kafka in memory.
+	Spool *Spool
+	// MaxQueueBytes bounds records that wait in memory: with Spool for the disk,
+	// without it for Kafka.
 	MaxQueueBytes int64
+}
+
+// Spool is the disk queue in front of Kafka.
+type Spool struct {
+	// Dir is the spool's alone. It is made if it is missing.
+	Dir string
+	// MaxBytes bounds what the spool takes on disk.
+	MaxBytes int64
+	// Fsync is "interval", "always" or "never"; Interval is for the first.
+	Fsync    string
+	Interval time.Duration
+	// Full is who goes when MaxBytes is reached: "dropNewest" or "dropOldest".
+	Full string
 }
 
 // Kafka is the cluster and the topic.
 type Kafka struct {
 	Brokers []string
 	Topic   string
+	// DeadLetterTopic gets what the brokers refuse for good; empty for none.
+	DeadLetterTopic string
 	// Encoding of the records: "protobuf" or "json".
 	Encoding string
 	// Compression of the batches: "none", "gzip", "snappy", "lz4" or "zstd".

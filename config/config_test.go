@@ -130,7 +130,7 @@ func TestTheAnnotatedExample(t *testing.T) {
 	// What it shows without calling it an example is the default.
 	bare, err := Parse("bare.yaml", []byte(`
 models: [{name: fraud, champion: {target: "a:1"}, challenger: {target: "b:1"}}]
-sink: {kafka: {brokers: ["kafka:9092"]}}
+sink: {kafka: {brokers: ["kafka:9092"]}, spool: {}}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,8 @@ func TestTheAnnotatedExampleWithEverythingOn(t *testing.T) {
 	for name, set := range map[string]bool{
 		"listen.tls": c.Listen.TLS != nil, "admin.tls": c.Admin.TLS != nil, "tokens": len(c.Admin.Tokens) == 2,
 		"champion.tls": m.Champion.TLS != nil, "challenger.tls": m.Challenger.TLS != nil,
-		"kafka.tls": c.Sink.Kafka.TLS != nil, "kafka.sasl": c.Sink.Kafka.SASL != nil,
+		"kafka.deadLetterTopic": c.Sink.Kafka.DeadLetterTopic != "",
+		"kafka.tls":             c.Sink.Kafka.TLS != nil, "kafka.sasl": c.Sink.Kafka.SASL != nil,
 	} {
 		if !set {
 			t.Errorf("%s is not in the example", name)

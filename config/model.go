@@ -47,7 +47,7 @@ func (d *document) models(root object, c *Config) {
 
 func (d *document) model(n node) (m Model, ok bool) {
 	o, ok := n.object(keys{
-		known: []string{"name", "champion", "challenger", "routingKey", "compare", "shadow", "plan", "breaker", "fallback"},
+		known: []string{"name", "champion", "challenger", "routingKey", "compare", "record", "shadow", "plan", "breaker", "fallback"},
 		later: []string{"gates", "segments"},
 		hints: map[string]string{"steps": "the steps stand under plan"},
 	})
@@ -68,6 +68,7 @@ func (d *document) model(n node) (m Model, ok bool) {
 	}
 	m.RoutingKey = d.routingKey(o)
 	m.Compare = d.compare(o)
+	m.Record = d.record(o)
 	m.Shadow = d.shadow(o)
 	m.Plan = d.plan(o, m.Shadow)
 	m.Breaker = d.breaker(o)

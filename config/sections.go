@@ -155,7 +155,7 @@ func (d *document) limits(root object, l *Limits) {
 }
 
 func (d *document) sink(root object, c *Config) {
-	o, ok := root.section("sink", keys{known: []string{"kafka", "maxQueueBytes"}, later: []string{"spool"}})
+	o, ok := root.section("sink", keys{known: []string{"kafka", "spool", "maxQueueBytes"}})
 	if !ok {
 		return
 	}
@@ -163,12 +163,13 @@ func (d *document) sink(root object, c *Config) {
 	size(o, "maxQueueBytes", &c.Sink.MaxQueueBytes, 1<<20, mostBytes)
 	o.need("kafka", "a mapping with brokers and topic")
 	if k, ok := o.section("kafka", keys{
-		known: []string{"brokers", "topic", "encoding", "compression", "tls", "sasl", "maxRecordBytes"},
+		known: []string{"brokers", "topic", "deadLetterTopic", "encoding", "compression", "tls", "sasl", "maxRecordBytes"},
 		later: []string{"schemaRegistry"},
 		hints: map[string]string{"acks": "acks is always all", "broker": "brokers is a list of host:port"},
 	}); ok {
 		d.kafka(k, &c.Sink.Kafka)
 	}
+	d.spool(o, c.Sink)
 }
 
 // topicName is Kafka's own rule for the names of topics.
@@ -181,12 +182,10 @@ func (d *document) kafka(o object, k *Kafka) {
 	if n, ok := o.fields["brokers"]; ok {
 		k.Brokers = n.brokers()
 	}
-	const wantTopic = "a topic name: up to 249 of a-z A-Z 0-9 . _ -"
-	if n, ok := o.fields["topic"]; ok {
-		o.string("topic", &k.Topic, wantTopic)
-		if !topicName.MatchString(k.Topic) || k.Topic == "." || k.Topic == ".." {
-			n.fail("is %s; want %s", n.describe(), wantTopic)
-		}
+	o.topic("topic", &k.Topic)
+	o.topic("deadLetterTopic", &k.DeadLetterTopic)
+	if n, ok := o.fields["deadLetterTopic"]; ok && k.DeadLetterTopic == k.Topic {
+		n.fail("is the topic itself; want another one, or remove it")
 	}
 	o.choice("encoding", &k.Encoding, []string{"protobuf", "json"}, []string{"avro"})
 	o.choice("compression", &k.Compression, []string{"none", "gzip", "snappy", "lz4", "zstd"}, nil)
@@ -208,6 +207,17 @@ func (d *document) kafka(o object, k *Kafka) {
 	s.string("passwordFile", &k.SASL.PasswordFile, "the path of a file with the password")
 	if k.SASL.Mechanism == "PLAIN" && k.TLS == nil {
 		d.warn(s.line(), s.path, "PLAIN without tls sends the password readable; set sink.kafka.tls")
+	}
+}
+
+// topic reads a key as the name of a topic.
+func (o object) topic(key string, dst *string) {
+	const want = "a topic name: up to 249 of a-z A-Z 0-9 . _ -"
+	if n, ok := o.fields[key]; ok {
+		o.string(key, dst, want)
+		if !topicName.MatchString(*dst) || *dst == "." || *dst == ".." {
+			n.fail("is %s; want %s", n.describe(), want)
+		}
 	}
 }
 
@@ -306,10 +316,7 @@ func (d *document) crossCheck(root object, c *Config) {
 				formatSize(m.Shadow.MaxBytes), formatSize(int64(c.Limits.MaxMessageBytes)))
 		}
 	}
-	if c.Sink != nil && c.Sink.MaxQueueBytes < c.Sink.Kafka.MaxRecordBytes {
-		root.fields["sink"].fail("maxQueueBytes, %s, is less than kafka.maxRecordBytes, %s: such a record would always be dropped; raise the one or lower the other",
-			formatSize(c.Sink.MaxQueueBytes), formatSize(c.Sink.Kafka.MaxRecordBytes))
-	}
+	d.checkSink(root, c)
 	if n, ok := root.fields["listen"]; len(c.Admin.Tokens) == 0 && !loopback(c.Listen.Admin) {
 		line := root.line()
 		if ok {

@@ -55,23 +55,20 @@ func TestBadChallengerInCanary(t *testing.T) {
 			th := open(t, stub(t), nil)
 			th.canary(50)
 			th.mustServe(0, 100)
+			th.expectCopiesToEnd() // those that a fault strikes might trip the breaker before any client's request
 			before := th.challenger.Counts().Total()
-			fault(th)
+			restore := fault(th)
 			th.eventually("the challenger is rolled back", func() bool {
 				th.mustServe(100, 50)
 				return th.rollout().Mode == adminv1.Mode_MODE_ROLLED_BACK
 			})
-			// Copies that were in flight have half a second; from then on there is silence.
-			time.Sleep(100 * time.Millisecond)
-			settled := th.challenger.Counts().Total()
-			th.mustServe(1000, 300)
-			if got := th.challenger.Counts().Total(); got != settled {
-				t.Errorf("%d calls reached the challenger behind its rollback", got-settled)
-			}
+			th.expectCopiesToEnd()
 			limit := breakerThreshold + th.play.MaxInFlight + th.play.MirrorCap
-			if got := settled - before; got > limit {
+			if got := th.challenger.Counts().Total() - before; got > limit {
 				t.Errorf("%d calls reached the failing challenger, want at most %d", got, limit)
 			}
+			restore()
+			th.expectSilence(name == "dies")
 			records := th.records()
 			for id, p := range records {
 				if p.Served == recordv1.Arm_ARM_UNSPECIFIED {
@@ -82,6 +79,27 @@ func TestBadChallengerInCanary(t *testing.T) {
 				t.Errorf("%d records of a fallback, want 1 to %d", fallbacks, limit)
 			}
 		})
+	}
+}
+
+// expectCopiesToEnd waits for the mirror to be idle.
+func (th *theatre) expectCopiesToEnd() {
+	th.t.Helper()
+	th.eventually("the copies on their way end", func() bool { return th.metric("understudy_mirror_in_flight") == 0 })
+}
+
+// expectSilence sees that a challenger which is well again, but rolled back, gets nothing.
+func (th *theatre) expectSilence(reconnects bool) {
+	th.t.Helper()
+	settled := th.challenger.Counts().Total()
+	for range 10 {
+		th.mustServe(1000, 30)
+		if reconnects { // a gateway that wanted to would find the server again within 3 s
+			time.Sleep(350 * time.Millisecond)
+		}
+	}
+	if got := th.challenger.Counts().Total(); got != settled {
+		th.t.Errorf("%d calls reached the challenger behind its rollback", got-settled)
 	}
 }
 

@@ -48,7 +48,12 @@ type process struct {
 // spawn opens a theatre whose gateway is a separate process.
 func spawn(t *testing.T) *process {
 	t.Helper()
-	th := open(t, stub(t), nil) // in-process first: servers, topic and directory are its
+	return spawnOn(t, stub(t), nil)
+}
+
+func spawnOn(t *testing.T, brokers []string, change func(*play)) *process {
+	t.Helper()
+	th := open(t, brokers, change) // in-process first: servers, topic and directory are its
 	if err := th.stop(); err != nil {
 		t.Fatal(err)
 	}

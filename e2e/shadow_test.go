@@ -129,31 +129,36 @@ func scripted(f modelserver.Fault) func(*theatre) func() {
 
 // A client that goes away neither stops the mirror nor counts against anybody.
 func TestClientCancellation(t *testing.T) {
-	th := open(t, stub(t), nil)
-	th.champion.SetFault(modelserver.Slow(150 * time.Millisecond))
+	th := open(t, stub(t), func(p *play) { p.Timeout = "10s" })
+	th.champion.SetFault(modelserver.Hang())
 	const n = 30
-	for i := range n {
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Millisecond)
-		if r := th.infer(ctx, i); r.err == nil {
-			t.Error("the slow champion answered in time")
-		}
-		cancel()
-	}
+	th.cancelOnArrival(th.champion, n)
 	th.eventually("all cancelled requests are mirrored", func() bool { return th.challenger.Counts().Mirrored == n })
 	th.champion.SetFault(modelserver.Healthy())
-	th.challenger.SetFault(modelserver.Slow(150 * time.Millisecond))
+	th.challenger.SetFault(modelserver.Hang())
 	th.canary(100)
-	for i := range n { // a deadline would give the challenger half of it as its budget
-		ctx, cancel := context.WithCancel(context.Background())
-		time.AfterFunc(15*time.Millisecond, cancel)
-		th.infer(ctx, i)
-	}
+	th.cancelOnArrival(th.challenger, n)
 	th.challenger.SetFault(modelserver.Healthy())
 	if r := th.rollout(); r.Mode.String() != "MODE_CANARY" || r.Breaker != "closed" || r.ChallengerFigures.Failures != 0 {
 		t.Errorf("mode %s, breaker %s, %d failures: cancelled calls must count for nothing", r.Mode, r.Breaker, r.ChallengerFigures.Failures)
 	}
 	if records := th.records(); len(records) != 2*n {
 		t.Errorf("%d records for %d cancelled requests", len(records), 2*n)
+	}
+}
+
+// cancelOnArrival makes n requests, one after the other, and cancels each when it has
+// reached the arm that hangs.
+func (th *theatre) cancelOnArrival(arm *modelserver.Server, n int) {
+	th.t.Helper()
+	before := arm.Counts().Live
+	for i := range n {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan reply)
+		go func() { done <- th.infer(ctx, i) }()
+		th.eventually("the request arrives", func() bool { return arm.Counts().Live == before+i+1 })
+		cancel()
+		wantCode(th.t, (<-done).err, codes.Canceled)
 	}
 }
 

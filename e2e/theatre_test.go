@@ -55,6 +55,8 @@ type play struct {
 	Plan          string
 	OpenFor       string
 	MaxMessage    string
+	MaxRecord     string
+	Spool         string // the mapping; empty for none
 }
 
 var script = template.Must(template.New("yaml").Parse(`
@@ -74,7 +76,8 @@ models:
     breaker: {consecutiveFailures: 10, failureRatio: 50%, minRequests: 20, window: 10s, openFor: {{.OpenFor}}}
     fallback: champion
 sink:
-  kafka: {brokers: [{{range .Brokers}}"{{.}}",{{end}}], topic: {{.Topic}}}
+  kafka: {brokers: [{{range .Brokers}}"{{.}}",{{end}}], topic: {{.Topic}}, maxRecordBytes: {{.MaxRecord}}}
+{{with .Spool}}  spool: {{.}}{{end}}
 store: {path: "{{.Dir}}/state.db"}
 admin: {audit: "{{.Dir}}/audit.jsonl"}
 `))
@@ -121,7 +124,7 @@ func open(t *testing.T, brokers []string, change func(*play)) *theatre {
 		Champion: th.champion.Addr(), Challenger: th.challenger.Addr(),
 		Brokers: brokers, Topic: kafkatest.Topic(t, brokers, 4, nil), Dir: t.TempDir(),
 		Timeout: "300ms", MaxInFlight: 8, MirrorCap: 16, MirrorTimeout: "500ms",
-		Plan: "[{shadow: {bake: 1h}}, {setWeight: 50}, {pause: {}}]", OpenFor: "300ms", MaxMessage: "8MiB",
+		Plan: "[{shadow: {bake: 1h}}, {setWeight: 50}, {pause: {}}]", OpenFor: "300ms", MaxMessage: "8MiB", MaxRecord: "1MB",
 	}
 	if change != nil {
 		change(&th.play)
@@ -166,6 +169,7 @@ func (th *theatre) start() {
 	go func() { ended <- th.app.Run(ctx) }()
 	<-th.app.Ready()
 	th.connect(th.app.GRPCAddr().String(), th.app.AdminAddr().String())
+	th.eventually("the stored state is loaded", func() bool { return th.rollout().Revision > 0 })
 	th.stop = sync.OnceValue(func() error {
 		_ = th.conn.Close()
 		cancel()

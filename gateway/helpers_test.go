@@ -190,6 +190,14 @@ func fails(code rollout.Code) func(context.Context, *inference.ModelInferRequest
 	}
 }
 
+// failsAfter answers with a status when it took that long.
+func failsAfter(d time.Duration, code rollout.Code) func(context.Context, *inference.ModelInferRequest) rollout.Reply {
+	return func(ctx context.Context, req *inference.ModelInferRequest) rollout.Reply {
+		time.Sleep(d)
+		return fails(code)(ctx, req)
+	}
+}
+
 // garbles answers OK with bytes that are no message.
 func (s *rig) garbles(context.Context, *inference.ModelInferRequest) rollout.Reply {
 	return rollout.Reply{Payload: s.bytes([]byte{0x0a, 0xff})}

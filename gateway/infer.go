@@ -114,7 +114,7 @@ func (v *visit) routingKey() string {
 // serve lets the assigned arm answer: one attempt, and whatever it says goes to the
 // client.
 func (v *visit) serve(ctx context.Context, arm rollout.Arm) rollout.Reply {
-	e := v.call(ctx, ctx, arm)
+	e := v.call(ctx, arm, 0)
 	v.settle(&e)
 	return v.answer(ctx, arm, &e)
 }
@@ -131,9 +131,14 @@ type ended struct {
 // errNoMessage is what an OK without a message is.
 var errNoMessage = errors.New("OK without a message")
 
-// call calls an arm under its own context, which may end before the caller's, and
-// writes down what came of it.
-func (v *visit) call(caller, own context.Context, arm rollout.Arm) ended {
+// call calls an arm and writes down what came of it. The arm has the budget for it, which
+// ends before the caller's time; 0 is none of its own.
+func (v *visit) call(caller context.Context, arm rollout.Arm, budget time.Duration) ended {
+	own, cancel := caller, context.CancelFunc(func() {})
+	if budget > 0 {
+		own, cancel = context.WithTimeout(caller, budget)
+	}
+	defer cancel()
 	to := v.route.arm(arm)
 	request := v.head.WithNames(to.Spec.Model, to.Spec.Version)
 	defer request.Free()
@@ -142,15 +147,16 @@ func (v *visit) call(caller, own context.Context, arm rollout.Arm) ended {
 	reply := to.Upstream.Call(own, oip.MethodModelInfer, request, v.md)
 	e := ended{reply: reply, latency: v.g.now().Sub(began)}
 	v.calling = rollout.NoArm
-	e.judge(caller, own)
+	e.CallerGone = caller.Err() != nil
+	e.OwnBudget = !e.CallerGone && budget > 0 && e.ranOut(own, budget)
+	e.judge()
 	v.note(arm, &e)
 	return e
 }
 
 // judge looks at how the call ended and lays the blame.
-func (e *ended) judge(caller, own context.Context) {
+func (e *ended) judge() {
 	e.Code = e.reply.Status.Code
-	e.CallerGone = caller.Err() != nil
 	if e.Code == rollout.OK {
 		err := errNoMessage
 		if e.reply.Payload != nil {
@@ -158,10 +164,21 @@ func (e *ended) judge(caller, own context.Context) {
 		}
 		e.Malformed = err != nil
 	}
-	// A status that came in just before the budget ended is the server's own.
-	e.OwnBudget = !e.CallerGone &&
-		(e.Code == rollout.DeadlineExceeded || e.Code == rollout.Canceled && own.Err() != nil)
 	e.blame = rollout.Judge(e.Ending)
+}
+
+// ranOut tells whether the call ended because its budget did. The server knows the
+// deadline too, and its word of it may be here before our own timer runs out: within the
+// last twentieth it is believed. One that speaks of a deadline earlier means some other.
+func (e *ended) ranOut(own context.Context, budget time.Duration) bool {
+	over := errors.Is(own.Err(), context.DeadlineExceeded)
+	switch e.reply.Status.Code {
+	case rollout.DeadlineExceeded:
+		return over || e.latency >= budget-budget/20
+	case rollout.Canceled:
+		return over
+	}
+	return false
 }
 
 // note writes the call into the record.

@@ -87,8 +87,14 @@ func TestRecord(t *testing.T) {
 	s.serve(r)
 	sent := request()
 	before := time.Now()
-	reply, _ := s.infer(t.Context(), sent, rollout.Metadata{"x-team": {"risk"}, "authorization": {"Bearer t"}, "content-type": {"application/grpc"}})
+	reply, _ := s.infer(t.Context(), sent, rollout.Metadata{"x-team": {"risk"}, "authorization": {"Bearer t"}, "content-type": {"application/grpc"},
+		"x-understudy-mirror": {"1"}, IDHeader: {"mine"}})
 	x := s.recorder.offered[0]
+	for key := range s.champion.calls[0].md {
+		if key != "x-team" && key != "authorization" {
+			t.Errorf("the champion got %q from a client", key)
+		}
+	}
 
 	if id, err := uuid.Parse(x.ID); err != nil || id.Version() != 7 || reply.Header[IDHeader][0] != x.ID {
 		t.Errorf("id %q, in the header %q", x.ID, reply.Header[IDHeader])
@@ -134,6 +140,8 @@ func TestChampionFails(t *testing.T) {
 			rollout.Failed, rollout.OnChallenger, rollout.Champion},
 		{"refuses", says(fails(rollout.InvalidArgument)), rollout.Status{Code: rollout.InvalidArgument, Message: "as the server said", Details: []byte("details")},
 			rollout.Failed, rollout.Undecided, rollout.Champion},
+		{"speaks of a deadline that nobody set", says(fails(rollout.DeadlineExceeded)), rollout.Status{Code: rollout.DeadlineExceeded, Message: "as the server said", Details: []byte("details")},
+			rollout.Timeout, rollout.Undecided, rollout.Champion},
 		{"a code that gRPC does not know", says(fails(99)), rollout.Status{Code: 99, Message: "as the server said", Details: []byte("details")},
 			rollout.Failed, rollout.Undecided, rollout.Champion},
 		{"garbles", func(s *rig) script { return s.garbles },

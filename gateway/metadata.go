@@ -10,12 +10,16 @@ import (
 // IDHeader is the response metadata key of the gateway's id of the request.
 const IDHeader = "x-understudy-id"
 
+// ours begins the keys that only gateways write. A client that could would mark its live
+// requests as mirrored, and model servers leave out side effects such as billing for those.
+const ours = "x-understudy-"
+
 // forward makes a client's metadata fit to hand on, in place: without what belongs to
-// this hop. It refuses what HTTP/2 carries but gRPC does not, for a client library would
+// this hop or is for the gateway to say. It refuses what HTTP/2 carries but gRPC does not, for a client library would
 // fail on it at the arm, which would then be blamed.
 func forward(md rollout.Metadata) error {
 	for key, values := range md {
-		if rollout.Reserved(key) {
+		if rollout.Reserved(key) || strings.HasPrefix(key, ours) {
 			delete(md, key)
 			continue
 		}

@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer, table func() *Table) (*metrics, error
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}},
 			[]string{"model", "arm"}),
 		fallbacks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_fallbacks_total",
-			Help: "Requests that the champion answered after the challenger had failed, by what the challenger did: a gRPC code, TIMEOUT (its own budget) or MALFORMED."},
+			Help: "Failures of the challenger that the champion's good answer hid from the client, by what the challenger did: a gRPC code, TIMEOUT (its own budget) or MALFORMED. Requests that both arms failed or refused are not among them."},
 			[]string{"model", "reason"}),
 		diverted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_diverted_total",
 			Help: "Requests assigned to the challenger that the champion served without asking it: cap, short_deadline or breaker_open."},
@@ -89,8 +89,9 @@ func (m *routeMetrics) answered(served rollout.Arm, code rollout.Code, took time
 	(*o).Observe(took.Seconds())
 }
 
-func (m *routeMetrics) fellBack(e rollout.Ending) {
-	reason := codeName(e.Code)
+// hid counts a failure that no client saw.
+func (m *routeMetrics) hid(e rollout.Ending) {
+	reason := e.Code.Label()
 	switch {
 	case e.Malformed:
 		reason = "MALFORMED"
@@ -112,18 +113,11 @@ type codeCounters struct {
 // otherCode stands for all codes that gRPC does not define.
 const otherCode = rollout.Unauthenticated + 1
 
-func codeName(c rollout.Code) string {
-	if c >= otherCode {
-		return "OTHER"
-	}
-	return c.String()
-}
-
 func (c *codeCounters) inc(code rollout.Code) {
 	slot := &c.child[min(code, otherCode)]
 	counter := slot.Load()
 	if counter == nil {
-		child := c.vec.WithLabelValues(c.model, c.arm.String(), codeName(code))
+		child := c.vec.WithLabelValues(c.model, c.arm.String(), code.Label())
 		counter = &child
 		slot.Store(counter)
 	}

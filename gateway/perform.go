@@ -31,12 +31,7 @@ func (v *visit) perform(ctx context.Context) rollout.Reply {
 	breaker := report{visit: v, done: done}
 	defer breaker.give()
 
-	own, cancel := ctx, context.CancelFunc(func() {})
-	if bounded {
-		own, cancel = context.WithTimeout(ctx, budget)
-	}
-	defer cancel()
-	e := v.call(ctx, own, rollout.Challenger)
+	e := v.call(ctx, rollout.Challenger, budget)
 	place.release()
 	v.settle(&e)
 	switch e.blame {
@@ -51,8 +46,8 @@ func (v *visit) perform(ctx context.Context) rollout.Reply {
 }
 
 // budget is the challenger's time: its own timeout, and no more than half of what the
-// caller has left, so that the fallback has the other half. It is unbounded where there
-// is neither. Contexts run on the system's clock, and so does this.
+// caller has left, so that the fallback has the other half. It is unbounded, and 0, where
+// there is neither. Contexts run on the system's clock, and so does this.
 func (v *visit) budget(ctx context.Context) (budget time.Duration, bounded bool) {
 	budget = v.route.ChallengerTimeout
 	if deadline, ok := ctx.Deadline(); ok {
@@ -61,7 +56,7 @@ func (v *visit) budget(ctx context.Context) (budget time.Duration, bounded bool)
 			return half, true
 		}
 	}
-	return budget, budget > 0
+	return max(budget, 0), budget > 0
 }
 
 func (v *visit) allow() (done func(rollout.Outcome), ok bool) {
@@ -79,7 +74,7 @@ func (v *visit) divert(ctx context.Context, why rollout.Reason) rollout.Reply {
 	if v.record != nil {
 		v.record.Challenger.Absent = why
 	}
-	e := v.call(ctx, ctx, rollout.Champion)
+	e := v.call(ctx, rollout.Champion, 0)
 	return v.answer(ctx, rollout.Champion, &e)
 }
 
@@ -88,9 +83,12 @@ func (v *visit) divert(ctx context.Context, why rollout.Reason) rollout.Reply {
 func (v *visit) fallBack(ctx context.Context, failed *ended) rollout.Reply {
 	failed.reply.Payload.Free()
 	v.outcome.Diverted = rollout.Fallback
-	v.route.metrics.fellBack(failed.Ending)
-	champion := v.call(ctx, ctx, rollout.Champion)
-	v.outcome.Blame = failed.blame.Settle(champion.blame == rollout.Nobody)
+	champion := v.call(ctx, rollout.Champion, 0)
+	answered := champion.blame == rollout.Nobody
+	v.outcome.Blame = failed.blame.Settle(answered)
+	if answered && v.outcome.Blame == rollout.OnChallenger {
+		v.route.metrics.hid(failed.Ending)
+	}
 	return v.answer(ctx, rollout.Champion, &champion)
 }
 

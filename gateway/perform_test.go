@@ -35,7 +35,7 @@ type fate struct {
 	observed rollout.Blame     // by the observer
 	absent   [2]rollout.Reason // the champion's and the challenger's answer in the record
 	calls    [2]int            // of champion and challenger
-	reason   string            // of understudy_fallbacks_total
+	reason   string            // of understudy_fallbacks_total; "": no failure was hidden
 }
 
 func canaryCases() []canaryCase {
@@ -44,7 +44,11 @@ func canaryCases() []canaryCase {
 			[2]rollout.Reason{"", absent}, [2]int{1, 1}, code}
 	}
 	refusedByBoth := fate{rollout.InvalidArgument, rollout.Champion, rollout.Fallback, []rollout.Blame{rollout.OnCaller}, rollout.OnCaller,
-		[2]rollout.Reason{rollout.Failed, rollout.Failed}, [2]int{1, 1}, "INVALID_ARGUMENT"}
+		[2]rollout.Reason{rollout.Failed, rollout.Failed}, [2]int{1, 1}, ""}
+	early := fate{rollout.DeadlineExceeded, rollout.Champion, rollout.Fallback, []rollout.Blame{rollout.OnCaller}, rollout.OnCaller,
+		[2]rollout.Reason{rollout.Timeout, rollout.Timeout}, [2]int{1, 1}, ""}
+	late := early
+	late.told, late.observed = []rollout.Blame{rollout.OnChallenger}, rollout.OnChallenger
 	diverted := func(why rollout.Reason) fate {
 		return fate{rollout.OK, rollout.Champion, why, nil, rollout.Nobody, [2]rollout.Reason{"", why}, [2]int{1, 0}, ""}
 	}
@@ -58,7 +62,14 @@ func canaryCases() []canaryCase {
 		{name: "data loss", challenger: says(fails(rollout.DataLoss)), want: failed("DATA_LOSS", rollout.Failed)},
 		{name: "unimplemented", challenger: says(fails(rollout.Unimplemented)), want: failed("UNIMPLEMENTED", rollout.Failed)},
 		{name: "resource exhausted", challenger: says(fails(rollout.ResourceExhausted)), want: failed("RESOURCE_EXHAUSTED", rollout.Failed)},
-		{name: "deadline exceeded by the challenger's own judgement", challenger: says(fails(rollout.DeadlineExceeded)), want: failed("TIMEOUT", rollout.Timeout)},
+		{name: "speaks of a deadline long before its own", challenger: says(fails(rollout.DeadlineExceeded)), want: failed("DEADLINE_EXCEEDED", rollout.Timeout)},
+		{name: "both speak of a deadline that nobody set", challenger: says(fails(rollout.DeadlineExceeded)), champion: says(fails(rollout.DeadlineExceeded)), want: early},
+		{name: "the same, without any budget", challenger: says(fails(rollout.DeadlineExceeded)), champion: says(fails(rollout.DeadlineExceeded)),
+			set: func(_ *rig, r *Route) { r.ChallengerTimeout = 0 }, want: early},
+		{name: "tells of its deadline a little before it", challenger: says(failsAfter(960*time.Millisecond, rollout.DeadlineExceeded)),
+			champion: says(fails(rollout.DeadlineExceeded)), want: late},
+		{name: "much before it", challenger: says(failsAfter(900*time.Millisecond, rollout.DeadlineExceeded)),
+			champion: says(fails(rollout.DeadlineExceeded)), want: early},
 		{name: "hangs beyond its timeout", challenger: says(hangs), want: failed("TIMEOUT", rollout.Timeout)},
 		{name: "hangs beyond half of the caller's time", challenger: says(hangs), deadline: 100 * time.Millisecond, want: failed("TIMEOUT", rollout.Timeout)},
 		{name: "malformed", challenger: func(s *rig) script { return s.garbles }, want: failed("MALFORMED", rollout.Malformed)},
@@ -69,10 +80,10 @@ func canaryCases() []canaryCase {
 		{name: "a bad request: both refuse", challenger: says(fails(rollout.InvalidArgument)), champion: says(fails(rollout.InvalidArgument)), want: refusedByBoth},
 		{name: "refused, and the champion garbles", challenger: says(fails(rollout.InvalidArgument)), champion: func(s *rig) script { return s.garbles },
 			want: fate{rollout.Internal, rollout.Champion, rollout.Fallback, []rollout.Blame{rollout.OnCaller}, rollout.OnCaller,
-				[2]rollout.Reason{rollout.Malformed, rollout.Failed}, [2]int{1, 1}, "INVALID_ARGUMENT"}},
+				[2]rollout.Reason{rollout.Malformed, rollout.Failed}, [2]int{1, 1}, ""}},
 		{name: "both down: the champion's status, one fallback", challenger: says(fails(rollout.Internal)), champion: says(fails(rollout.Unavailable)),
 			want: fate{rollout.Unavailable, rollout.Champion, rollout.Fallback, []rollout.Blame{rollout.OnChallenger}, rollout.OnChallenger,
-				[2]rollout.Reason{rollout.Failed, rollout.Failed}, [2]int{1, 1}, "INTERNAL"}},
+				[2]rollout.Reason{rollout.Failed, rollout.Failed}, [2]int{1, 1}, ""}},
 
 		{name: "breaker open", set: func(s *rig, _ *Route) { s.breaker.open = true }, want: diverted(rollout.BreakerOpen)},
 		{name: "at the cap", set: func(_ *rig, r *Route) { r.ChallengerInFlight.acquire() }, want: diverted(rollout.Cap)},
@@ -91,7 +102,7 @@ func canaryCases() []canaryCase {
 				[2]rollout.Reason{rollout.NotCalled, rollout.Failed}, [2]int{0, 1}, ""}},
 		{name: "the fallback's call panics", challenger: says(fails(rollout.NotFound)), champion: says(panics),
 			want: fate{rollout.Internal, rollout.NoArm, rollout.Fallback, []rollout.Blame{rollout.OnCaller}, rollout.OnCaller,
-				[2]rollout.Reason{rollout.Failed, rollout.Failed}, [2]int{1, 1}, "NOT_FOUND"}},
+				[2]rollout.Reason{rollout.Failed, rollout.Failed}, [2]int{1, 1}, ""}},
 	}
 }
 

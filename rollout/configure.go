@@ -20,12 +20,15 @@ type Configured struct {
 //   - A new challenger spec starts a new rollout; so does a new champion during one,
 //     for the evidence was against the old one.
 //   - A rolled-back challenger stays rolled back, also when the file drops it and
-//     names it again.
+//     names it again, and when the file makes it champion; see ChampionRolledBack.
 //   - A promoted challenger keeps serving until the file's champion equals it.
 //   - A plan that changed alone waits for the next rollout or retry.
 //   - A challenger that is the champion is none: so a finished promotion may leave it in
 //     the file.
 func (s State) Configure(c Configured, now time.Time) (next State, changed bool) {
+	if s.ChampionRolledBack(c) {
+		return s, false
+	}
 	if c.Challenger == c.Champion {
 		c.Challenger = Spec{}
 	}
@@ -61,6 +64,14 @@ func (s State) Configure(c Configured, now time.Time) (next State, changed bool)
 		return begin("champion changed to " + c.Champion.String())
 	}
 	return s, false
+}
+
+// ChampionRolledBack tells whether the file makes the challenger that was rolled back
+// the champion, with no other challenger beside it. It would answer everything without a
+// retry, so the file waits and the champion before keeps serving.
+func (s State) ChampionRolledBack(c Configured) bool {
+	return s.Mode == ModeRolledBack && s.HasChallenger() && c.Champion == s.Challenger &&
+		(c.Challenger == Spec{} || c.Challenger == s.Challenger)
 }
 
 // Unfinished tells whether a promotion still waits for the file to name the promoted

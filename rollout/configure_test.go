@@ -16,6 +16,7 @@ func TestConfigure(t *testing.T) {
 	shadow := begun(t, usual)
 	canary := play(t, shadow, advance)
 	back := play(t, canary, rollback)
+	moved, _ := back.Configure(with(specC, none), start)
 	promoted := play(t, shadow, full)
 	off := play(t, canary, setMode(ModeChampion, 0))
 
@@ -47,6 +48,11 @@ func TestConfigure(t *testing.T) {
 		{"rolled back, another champion", back, with(specC, specB), true, ModeRolledBack, specC, specB, false},
 		{"rolled back, another champion, dropped", back, with(specC, none), true, ModeRolledBack, specC, specB, false},
 
+		{"rolled back, made champion by the file", back, with(specB, none), false, ModeRolledBack, specA, specB, false},
+		{"rolled back, made champion and still named", back, with(specB, specB), false, ModeRolledBack, specA, specB, false},
+		{"rolled back, another champion, then made champion", moved, with(specB, none), false, ModeRolledBack, specC, specB, false},
+		{"rolled back, made champion against another challenger", back, with(specB, specC), true, ModeShadow, specB, specC, true},
+
 		{"promoted, the same file", promoted, with(specA, specB), false, ModePromoted, specA, specB, false},
 		{"promoted, dropped", promoted, with(specA, none), false, ModePromoted, specA, specB, false},
 		{"promoted, another challenger against the old champion", promoted, with(specA, specC), false, ModePromoted, specA, specB, false},
@@ -69,6 +75,50 @@ func TestConfigure(t *testing.T) {
 		}
 		if again, changed := next.Configure(c.file, start); changed {
 			t.Errorf("%s: the same file again changed it to %s", c.name, where(again))
+		}
+	}
+}
+
+// TestNoFileBringsARolledBackChallengerBack walks through files that name two specs only,
+// in every order: without a retry the rolled-back one never answers.
+func TestNoFileBringsARolledBackChallengerBack(t *testing.T) {
+	var files []Configured
+	for _, champion := range []Spec{specA, specB} {
+		for _, challenger := range []Spec{{}, specB} {
+			files = append(files, Configured{Model: "fraud", Champion: champion, Challenger: challenger, Plan: usual})
+		}
+	}
+	back := play(t, begun(t, usual), advance, rollback)
+	var walk func(s State, left int)
+	walk = func(s State, left int) {
+		if s.Answering() == specB || s.Recorded() {
+			t.Fatalf("the rolled-back challenger is back: %s, %s answers", where(s), s.Answering())
+		}
+		for _, f := range files {
+			if next, _ := s.Configure(f, start); left > 0 {
+				walk(next, left-1)
+			}
+		}
+	}
+	walk(back, 3)
+}
+
+func TestChampionRolledBack(t *testing.T) {
+	back := play(t, begun(t, usual), rollback)
+	for _, c := range []struct {
+		state State
+		file  Configured
+		want  bool
+	}{
+		{back, Configured{Champion: specB}, true},
+		{back, Configured{Champion: specB, Challenger: specB}, true},
+		{back, Configured{Champion: specB, Challenger: specC}, false},
+		{back, Configured{Champion: specA, Challenger: specB}, false},
+		{begun(t, usual), Configured{Champion: specB}, false},
+		{State{Mode: ModeRolledBack}, Configured{}, false},
+	} {
+		if got := c.state.ChampionRolledBack(c.file); got != c.want {
+			t.Errorf("%s, the file %s against %s: %v", where(c.state), c.file.Challenger, c.file.Champion, got)
 		}
 	}
 }

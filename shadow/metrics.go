@@ -10,6 +10,7 @@ import (
 type Metrics struct {
 	inFlight, bytes                     *prometheus.GaugeVec
 	copies, skipped, compared, failures *prometheus.CounterVec
+	shed                                *prometheus.CounterVec
 }
 
 // NewMetrics registers the mirrors' collectors.
@@ -30,6 +31,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		copies:   counter("understudy_mirrored_total", "Copies that ended, by the challenger's status code.", "code"),
 		failures: counter("understudy_mirror_failures_total", "Copies that the challenger failed by its own fault."),
 		skipped:  counter("understudy_mirror_skipped_total", "Requests that were not copied, by reason.", "reason"),
+		shed:     counter("understudy_mirror_answers_shed_total", "Answers of the challenger to copies that were thrown away, for they did not fit in shadow.maxBytes."),
 		compared: counter("understudy_comparisons_total", "Pairs of predictions compared, by result: agree, disagree, error.", "result"),
 	}
 }
@@ -39,10 +41,12 @@ type modelMetrics struct {
 	all             *Metrics
 	model           string
 	inFlight, bytes prometheus.Gauge
+	shed            prometheus.Counter
 }
 
 func (m *Metrics) forModel(model string) modelMetrics {
-	return modelMetrics{all: m, model: model, inFlight: m.inFlight.WithLabelValues(model), bytes: m.bytes.WithLabelValues(model)}
+	return modelMetrics{all: m, model: model, inFlight: m.inFlight.WithLabelValues(model), bytes: m.bytes.WithLabelValues(model),
+		shed: m.shed.WithLabelValues(model)}
 }
 
 func (m modelMetrics) skipped(why rollout.Reason) {

@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -53,7 +54,10 @@ type Options struct {
 	// Timeout bounds each copy; the client's deadline does not.
 	Timeout time.Duration
 	// MaxInFlight and MaxBytes bound the copies in flight, in calls and in bytes of
-	// payload held for them. Above either, requests are shed.
+	// payload held for them: requests and both arms' answers. A request over either is
+	// shed. So is a challenger's answer over MaxBytes, whose size nobody knows before it
+	// is there: while answers arrive, each call may hold one more message for the moment,
+	// up to the size that Upstream takes. Let that be MaxBytes at most.
 	MaxInFlight int64
 	MaxBytes    int64
 }
@@ -126,12 +130,20 @@ func (m *Mirror) reserve(size int64) bool {
 		m.inFlight.Add(-1)
 		return false
 	}
-	if m.bytes.Add(size) > m.o.MaxBytes {
-		m.bytes.Add(-size)
+	if !m.hold(size) {
 		m.inFlight.Add(-1)
 		return false
 	}
 	m.metrics.inFlight.Inc()
+	return true
+}
+
+// hold reserves bytes for a copy on its way, which release gives back.
+func (m *Mirror) hold(size int64) bool {
+	if m.bytes.Add(size) > m.o.MaxBytes {
+		m.bytes.Add(-size)
+		return false
+	}
 	m.metrics.bytes.Add(float64(size))
 	return true
 }
@@ -161,6 +173,7 @@ func (m *Mirror) rehearse(x *rollout.Exchange, size int64, done func(rollout.Out
 		done(outcome)
 		m.o.Observer.Observe(outcome)
 		m.metrics.ended(outcome)
+		size += int64(x.Challenger.Response.Len()) // held since it came
 		m.o.Recorder.Record(x)
 		m.release(size)
 	}()
@@ -191,26 +204,45 @@ func (m *Mirror) call(x *rollout.Exchange, outcome rollout.Outcome) rollout.Outc
 	reply := m.o.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
 	outcome.Latency = time.Since(start)
 
-	ending := rollout.Ending{
-		Code:       reply.Status.Code,
-		OwnBudget:  reply.Status.Code == rollout.DeadlineExceeded,
-		CallerGone: m.ctx.Err() != nil,
-	}
-	if reply.Status.Code == rollout.OK {
-		_, err := oip.PeekResponse(reply.Payload)
-		ending.Malformed = err != nil
-	}
+	ending := m.judge(ctx, &reply, outcome.Latency)
 	outcome.Code = reply.Status.Code
-	outcome.Blame = rollout.Judge(ending).Settle(x.Champion.Status.Code == rollout.OK)
+	outcome.Blame = rollout.Judge(ending).Settle(x.Champion.Answered())
 
 	x.Challenger.Status, x.Challenger.Latency = reply.Status, outcome.Latency
 	x.Challenger.Absent = ending.Absent()
+	if x.Challenger.Absent == "" && !m.hold(int64(reply.Payload.Len())) {
+		// A good answer and no room for it: neither a failure nor a success.
+		x.Challenger.Absent, outcome.Blame = rollout.Shed, rollout.OnCaller
+		m.metrics.shed.Inc()
+	}
 	if x.Challenger.Absent == "" {
 		x.Challenger.Response = reply.Payload
 	} else {
 		reply.Payload.Free()
 	}
 	return outcome
+}
+
+// judge looks at how a call under ctx ended.
+func (m *Mirror) judge(ctx context.Context, reply *rollout.Reply, took time.Duration) rollout.Ending {
+	e := rollout.Ending{Code: reply.Status.Code, CallerGone: m.ctx.Err() != nil}
+	if e.Code == rollout.OK {
+		_, err := oip.PeekResponse(reply.Payload)
+		e.Malformed = err != nil
+	}
+	if e.CallerGone {
+		return e
+	}
+	over := errors.Is(ctx.Err(), context.DeadlineExceeded)
+	switch e.Code {
+	case rollout.DeadlineExceeded:
+		// The server knows the deadline too, and its word of it may be here before our own
+		// timer runs out. One that speaks of a deadline much earlier means some other.
+		e.OwnBudget = over || took >= m.o.Timeout-m.o.Timeout/20
+	case rollout.Canceled:
+		e.OwnBudget = over
+	}
+	return e
 }
 
 // Stop ends the rehearsal: from its return on no new copy is sent. Those on their way

@@ -208,7 +208,8 @@ func TestMirrorJudgesTheChallenger(t *testing.T) {
 	}{
 		{"unavailable", status(rollout.Unavailable), rollout.OK, rollout.OnChallenger, rollout.Failed},
 		{"unavailable where the champion failed too", status(rollout.Unavailable), rollout.Unavailable, rollout.OnChallenger, rollout.Failed},
-		{"over its budget", status(rollout.DeadlineExceeded), rollout.OK, rollout.OnChallenger, rollout.Timeout},
+		{"speaks of a deadline that nobody set", status(rollout.DeadlineExceeded), rollout.OK, rollout.OnChallenger, rollout.Timeout},
+		{"both speak of one", status(rollout.DeadlineExceeded), rollout.DeadlineExceeded, rollout.OnCaller, rollout.Timeout},
 		{"refuses what the champion takes", status(rollout.InvalidArgument), rollout.OK, rollout.OnChallenger, rollout.Failed},
 		{"refuses what the champion refuses", status(rollout.InvalidArgument), rollout.InvalidArgument, rollout.OnCaller, rollout.Failed},
 		{"garbage", rollout.Reply{Payload: rollout.NewPayload([][]byte{{0xff, 0xff}}, nil)}, rollout.OK, rollout.OnChallenger, rollout.Malformed},

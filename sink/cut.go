@@ -171,6 +171,10 @@ func clipAll(p *recordv1.Prediction) {
 			d.Head, d.Tensors = nil, nil
 		}
 	}
+	if r := p.Redaction; r != nil { // with the payloads gone, it has nothing to explain
+		r.Request, r.ChampionResponse, r.ChallengerResponse = nil, nil, nil
+		r.Parameters = nil
+	}
 	if c := p.Comparison; c != nil {
 		c.Error = clip(c.Error)
 		c.Outputs = c.Outputs[:min(len(c.Outputs), keptOutputs)]

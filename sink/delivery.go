@@ -33,6 +33,9 @@ type delivery struct {
 	strikes int // see sender.doubt
 	seen    int64
 	settled bool
+	// why is the answer for which the topic will never take it; nil as long as that is
+	// not so. It is a dead letter then.
+	why error
 
 	// How the last write ended, filled in by the producer. done tells that the
 	// answer in err is the broker's or the transport's for the very request that

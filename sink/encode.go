@@ -30,6 +30,7 @@ const (
 	fieldComparison protowire.Number = 14
 	fieldDiverted   protowire.Number = 15
 	fieldCut        protowire.Number = 16
+	fieldRedaction  protowire.Number = 17
 )
 
 // ... of its ArmResult, ...
@@ -61,22 +62,31 @@ func (p places) any() bool { return p != places{} }
 // costs one allocation, and serves one goroutine.
 type encoder struct {
 	// limit is the largest record in bytes.
-	limit int
-	head  []byte
-	arms  [payloads][]byte // what stands beside each payload; nothing for the request
-	tail  []byte
-	part  []byte
+	limit    int
+	policies *policies
+	head     []byte
+	arms     [payloads][]byte // what stands beside each payload; nothing for the request
+	tail     []byte
+	part     []byte
 }
 
-// encode returns x as a record of at most limit bytes, and whether payloads were
-// replaced by digests: those that a consumer could not decode, and the largest ones
+// encode returns x as a record of at most limit bytes, without what the model's policy
+// leaves out, and whether payloads were replaced by digests: those that a consumer could not decode, and the largest ones
 // of a record over the limit. x stays the caller's.
 func (e *encoder) encode(x *rollout.Exchange) (record []byte, cut bool) {
+	var bad places
+	var found [payloads]*recordv1.Digest
+	var note []byte
+	if policy := e.policies.of(x.Model); policy != nil {
+		r := redact(policy, x)
+		x, bad, found, note = &r.exchange, r.bad, r.found, r.note
+	}
 	in := [payloads]*rollout.Payload{x.Request, x.Champion.Response, x.Challenger.Response}
 	e.head = appendHead(e.head[:0], x)
 	e.tail = e.appendTail(e.tail[:0], x)
-	var bad places
-	var found [payloads]*recordv1.Digest
+	if note != nil {
+		e.tail = appendBytes(e.tail, fieldRedaction, note)
+	}
 	for {
 		e.arms[inChampion] = appendArm(e.arms[inChampion][:0], &x.Champion, bad[inChampion])
 		e.arms[inChallenger] = appendArm(e.arms[inChallenger][:0], &x.Challenger, bad[inChallenger])

@@ -39,9 +39,11 @@ type kafkaProducer struct {
 	// grouped makes large requests, single one for each record: those that ask for it
 	// and those that are larger than a batch.
 	grouped, single *kafka.Writer
+	dead            *kafka.Writer // to the dead letter topic, if there is one
 	batchBytes      int64
 	messages        []kafka.Message
 	together, apart []*delivery
+	letters         []*delivery
 
 	stopProbe context.CancelFunc
 	probed    chan struct{}
@@ -64,6 +66,11 @@ func newKafkaProducer(o KafkaOptions, h *health) (*kafkaProducer, error) {
 	}
 	p.grouped = p.writer(batchRecords, p.batchBytes)
 	p.single = p.writer(1, math.MaxInt32)
+	if o.DeadLetterTopic != "" {
+		p.transport.MetadataTopics = append(p.transport.MetadataTopics, o.DeadLetterTopic)
+		p.dead = p.writer(1, math.MaxInt32)
+		p.dead.Topic = o.DeadLetterTopic
+	}
 	if mechanism != nil && mechanism.Name() == "PLAIN" && o.TLS == nil {
 		h.log.Warn("the Kafka password travels in clear: configure tls, or a scram mechanism")
 	}
@@ -109,21 +116,26 @@ func (b *byKey) Balance(m kafka.Message, partitions ...int) int {
 func (p *kafkaProducer) message(d *delivery) (bool, error) { return p.seal(d) }
 
 func (p *kafkaProducer) write(ctx context.Context, batch []*delivery) {
-	p.together, p.apart = p.together[:0], p.apart[:0]
+	p.together, p.apart, p.letters = p.together[:0], p.apart[:0], p.letters[:0]
 	for _, d := range batch {
-		if d.alone || weight(&d.message) > p.batchBytes {
+		switch {
+		case d.why != nil:
+			p.letters = append(p.letters, d)
+		case d.alone || weight(&d.message) > p.batchBytes:
 			p.apart = append(p.apart, d)
-		} else {
+		default:
 			p.together = append(p.together, d)
 		}
 	}
 	p.writeWith(ctx, p.grouped, p.together)
 	p.writeWith(ctx, p.single, p.apart)
+	p.writeWith(ctx, p.dead, p.letters)
 	if ctx.Err() == nil && tooLargeTogether(p.together) {
 		p.shrinkBatches()
 	}
 	clear(p.together)
 	clear(p.apart)
+	clear(p.letters)
 }
 
 // weight is at least what kafka-go takes the message's size for.
@@ -194,6 +206,9 @@ func (p *kafkaProducer) close() {
 		defer close(closed)
 		p.grouped.Close()
 		p.single.Close()
+		if p.dead != nil {
+			p.dead.Close()
+		}
 		<-p.probed
 	}()
 	watchdog := time.NewTimer(closeWatchdog)

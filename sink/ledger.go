@@ -9,19 +9,29 @@ import (
 
 // Why a record was dropped: all values of the label `reason`.
 const (
-	// DropIntakeFull says that exchanges came faster than they could be encoded.
+	// DropIntakeFull says that exchanges came faster than they could be encoded, or
+	// than the disk took them.
 	DropIntakeFull rollout.Reason = "intake_full"
-	// DropSpoolFull says that the spool did not take the record; Kafka is slow or down.
+	// DropSpoolFull says that the spool has reached its bound; Kafka is slow or down.
+	// The record was the newest one or, by choice, the oldest.
 	DropSpoolFull rollout.Reason = "spool_full"
-	// DropRejected says that the broker refuses this very record for good.
+	// DropSpoolFailed says that the spool's disk failed or had no space.
+	DropSpoolFailed rollout.Reason = "spool_failed"
+	// DropTooLarge says that the record is over what the spool could ever take.
+	DropTooLarge rollout.Reason = "too_large"
+	// DropCorrupt says that the spool gave back no record: its disk has damaged it.
+	DropCorrupt rollout.Reason = "corrupt"
+	// DropDeadLetter says that the broker refuses this very record for good, and that
+	// it was kept beside the topic: on the dead letter topic, or in a file.
+	DropDeadLetter rollout.Reason = "dead_letter"
+	// DropRejected says that the broker refuses it, and that it could not be kept.
 	DropRejected rollout.Reason = "rejected"
 	// DropShutdown says that the time to flush ran out, or that the record came after it.
 	DropShutdown rollout.Reason = "shutdown"
-	// DropEncode says that the bytes in the spool are no record.
-	DropEncode rollout.Reason = "encode"
 )
 
-var dropReasons = [...]rollout.Reason{DropIntakeFull, DropSpoolFull, DropRejected, DropShutdown, DropEncode}
+var dropReasons = [...]rollout.Reason{DropIntakeFull, DropSpoolFull, DropSpoolFailed, DropTooLarge,
+	DropCorrupt, DropDeadLetter, DropRejected, DropShutdown}
 
 // Counts is the ledger at one instant. At every instant
 //
@@ -35,7 +45,7 @@ type Counts struct {
 	Recovered int64
 	// Delivered counts records that Kafka has confirmed.
 	Delivered int64
-	// Spooled records wait for Kafka, those being sent included.
+	// Spooled records wait for Kafka, those being appended or sent included.
 	Spooled int64
 	// InFlight requests are accepted and not yet spooled or dropped.
 	InFlight int64

@@ -19,6 +19,13 @@ const (
 	encodingJSON     = "json"
 )
 
+// The headers that a dead letter has besides those of a record: the topic that refused
+// it, and the broker's words.
+const (
+	deadLetterTopic  = "understudy_dead_letter_topic"
+	deadLetterReason = "understudy_dead_letter_reason"
+)
+
 // errNoRecord says that bytes are no Prediction with an id.
 var errNoRecord = errors.New("no record")
 
@@ -27,13 +34,14 @@ var errNoRecord = errors.New("no record")
 type envelope struct {
 	json     bool
 	maxBytes int
+	topic    string
 	sources  map[string][]byte // ce_source by model
 	// The same for all records, and never changed.
 	specVersion, recordType, contentType []byte
 }
 
 func newEnvelope(o KafkaOptions) *envelope {
-	v := &envelope{maxBytes: o.MaxRecordBytes, sources: map[string][]byte{}, specVersion: []byte("1.0"),
+	v := &envelope{maxBytes: o.MaxRecordBytes, topic: o.Topic, sources: map[string][]byte{}, specVersion: []byte("1.0"),
 		recordType: []byte("understudy.record.v1.Prediction"), contentType: []byte("application/protobuf")}
 	if o.Encoding == encodingJSON {
 		v.json, v.contentType = true, []byte("application/json")
@@ -62,6 +70,11 @@ func (v *envelope) seal(d *delivery) (cut bool, err error) {
 		{Key: "ce_time", Value: at.AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano)},
 		{Key: "content-type", Value: v.contentType},
 	}}
+	if d.why != nil {
+		d.message.Headers = append(d.message.Headers,
+			kafka.Header{Key: deadLetterTopic, Value: []byte(v.topic)},
+			kafka.Header{Key: deadLetterReason, Value: []byte(clip(d.why.Error()))})
+	}
 	return cut, nil
 }
 

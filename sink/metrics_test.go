@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/understudy-serving/understudy/spool"
 )
 
 // figures gathers every series of r by name and reason.
@@ -55,15 +57,15 @@ func TestMetricsAreTheLedger(t *testing.T) {
 	now := time.Now()
 	var c tally
 	var l logs
-	spool := NewMemorySpool(1 << 20)
+	waiting := spool.NewMemory(1 << 20)
 	old := exchange(t, &c, id(0))
 	found, _ := (&encoder{limit: defaultRecordBytes}).encode(old)
 	old.Free()
-	if _, err := spool.Append(found, now.Add(-time.Hour)); err != nil {
+	if _, _, err := waiting.Append([][]byte{found}, now.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, &l, kafka.ListenAddrs(), func(o *Options) {
-		o.Registerer, o.Spool, o.Clock = r, spool, func() time.Time { return now }
+		o.Registerer, o.Spool, o.Clock = r, waiting, func() time.Time { return now }
 	})
 	record(t, s, &c, 1, 10)
 	eventually(t, "delivery", func() bool { return s.Snapshot().Delivered == 10 })
@@ -82,7 +84,7 @@ func TestMetricsAreTheLedger(t *testing.T) {
 		"understudy_records_dropped_total/intake_full":   0,
 		"understudy_records_dropped_total/spool_full":    0,
 		"understudy_records_dropped_total/rejected":      0,
-		"understudy_records_dropped_total/encode":        0,
+		"understudy_records_dropped_total/corrupt":       0,
 		"understudy_records_in_flight":                   1,
 		"understudy_records_spooled":                     0,
 		"understudy_records_cut_total":                   0,

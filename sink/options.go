@@ -34,6 +34,9 @@ type KafkaOptions struct {
 	Brokers []string
 	// Topic is never created by the sink: partitions and replication are the operator's.
 	Topic string
+	// DeadLetterTopic, if set, gets the records that the brokers will never take on
+	// Topic. It is another topic, and not created by the sink either.
+	DeadLetterTopic string
 	// Encoding of the record is "protobuf" (default) or "json".
 	Encoding string
 	// Compression is "none" (default), "gzip", "snappy", "lz4" or "zstd".
@@ -57,6 +60,8 @@ type SASL struct {
 }
 
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
+func isTopic(name string) bool { return topicName.MatchString(name) && name != "." && name != ".." }
 
 func (o *KafkaOptions) setDefaults() error {
 	if o.Encoding == "" {
@@ -83,8 +88,11 @@ func (o *KafkaOptions) validate() error {
 			return fmt.Errorf("%w: brokers[%d] %q: want host:port", ErrInvalidOptions, i, b)
 		}
 	}
-	if !topicName.MatchString(o.Topic) || o.Topic == "." || o.Topic == ".." {
+	if !isTopic(o.Topic) {
 		return fmt.Errorf("%w: topic %q: want 1 to 249 letters, digits, '.', '_' or '-'", ErrInvalidOptions, o.Topic)
+	}
+	if dead := o.DeadLetterTopic; dead != "" && (!isTopic(dead) || dead == o.Topic) {
+		return fmt.Errorf("%w: deadLetterTopic %q: want the name of another topic", ErrInvalidOptions, dead)
 	}
 	if o.Encoding != encodingProtobuf && o.Encoding != encodingJSON {
 		return fmt.Errorf("%w: encoding %q: want protobuf or json", ErrInvalidOptions, o.Encoding)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/understudy-serving/understudy/spool"
 )
 
 // The window of records being sent, and how the sender waits for what can heal.
@@ -41,12 +43,14 @@ type sender struct {
 	outage   bool      // more than one was barren, for a single one may have held a single record
 	accepted int64     // records that Kafka took, ever
 	rejected time.Time // when one that it refuses was logged last
-	entries  []Entry
+	deadLog  time.Time // when a failure of the dead letter topic was
+	rejects  *rejects  // nil where there is no folder for them
+	entries  []spool.Entry
 	batch    []*delivery
 }
 
 func newSender(s *Sink, h *health, p producer) *sender {
-	return &sender{sink: s, health: h, producer: p,
+	return &sender{sink: s, health: h, producer: p, rejects: newRejects(s.opts.RejectedDir, s.opts.Clock),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{})}
 }
 
@@ -141,7 +145,7 @@ func (s *sender) fill() (err error) {
 		s.bytes += len(d.record)
 		if err := s.ready(d); err != nil {
 			s.sink.log.Error("a record in the spool is damaged and was dropped: check the spool's disk", "error", err)
-			s.sink.ledger.dropUnsent(DropEncode, 1)
+			s.sink.ledger.dropUnsent(DropCorrupt, 1)
 			s.settle(d)
 			continue
 		}
@@ -196,7 +200,7 @@ func (s *sender) send(ctx context.Context, batch []*delivery) {
 		return // run looks again when nothing is being written any more
 	}
 	s.sink.metrics.produce.Observe(time.Since(began).Seconds())
-	var heal error
+	var heal, dead error
 	delivered, again := 0, false
 	for _, d := range batch {
 		if d.err == nil {
@@ -210,25 +214,33 @@ func (s *sender) send(ctx context.Context, batch []*delivery) {
 		}
 		now := s.judge(d)
 		again = again || now
-		if !now && !d.settled {
+		switch {
+		case now || d.settled:
+		case d.why != nil:
+			dead = d.err
+		default:
 			heal = d.err
 		}
 	}
 	s.trim()
-	s.schedule(delivered, again, heal)
+	if dead != nil {
+		s.reportDead(dead)
+	}
+	s.schedule(delivered, again, heal, dead)
 }
 
 // schedule decides when to write again after a write that delivered some records, of
-// which others are to be tried again at once, or failed with heal.
-func (s *sender) schedule(delivered int, again bool, heal error) {
+// which others are to be tried again at once, or failed with heal. dead is why the
+// dead letter topic did not take what it should: nobody else waits for that.
+func (s *sender) schedule(delivered int, again bool, heal, dead error) {
 	s.outage = false
 	if s.barren++; delivered > 0 {
 		s.barren = 0
 	}
 	switch {
-	case heal != nil:
+	case heal != nil || dead != nil:
 		s.health.sent(heal)
-		s.outage = s.barren > 1 && !again
+		s.outage = heal != nil && s.barren > 1 && !again
 		if s.due { // else a retry is pending: fresh failures must not put it off
 			s.postpone()
 		}
@@ -266,8 +278,7 @@ func (s *sender) judge(d *delivery) (again bool) {
 	case verdict == doubtful && s.doubt(d):
 		return false
 	}
-	s.reject(d)
-	return false
+	return s.reject(d)
 }
 
 // doubt tells whether the broker's answer to a record may have been meant for all
@@ -300,30 +311,69 @@ func (s *sender) shrink(d *delivery) (again bool) {
 		s.sink.metrics.cut.Inc()
 		return true
 	}
-	s.reject(d)
-	return false
+	return s.reject(d)
 }
 
-func (s *sender) reject(d *delivery) {
+// reject gives up on d as a record of the topic. It is tried again at once where there
+// is a dead letter topic.
+func (s *sender) reject(d *delivery) (again bool) {
+	first := d.why == nil
+	if first {
+		d.why = d.err
+	}
+	kept := "nowhere, it is lost: configure a spool or a dead letter topic"
+	why := DropRejected
+	switch {
+	case first && s.sink.opts.Kafka.DeadLetterTopic != "":
+		d.alone, d.strikes, again = true, 0, true
+		kept = "topic " + s.sink.opts.Kafka.DeadLetterTopic
+		if s.ready(d) != nil {
+			again = false
+		}
+	case s.rejects != nil:
+		file, err := s.rejects.keep(string(d.message.Key), d.why, d.record)
+		if err != nil {
+			kept = "nowhere, it is lost: " + err.Error()
+			break
+		}
+		kept, why = file, DropDeadLetter
+	}
 	if now := time.Now(); now.Sub(s.rejected) >= time.Second { // one a second is enough to see why
 		s.rejected = now
-		s.sink.log.Error("the broker refuses a record for good, it was dropped: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
-			"id", string(d.message.Key), "bytes", len(d.record), "error", d.err)
+		s.sink.log.Error("the broker refuses a record for good: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
+			"id", string(d.message.Key), "bytes", len(d.record), "kept", kept, "error", d.err)
 	}
-	s.sink.ledger.dropUnsent(DropRejected, 1)
-	s.settle(d)
+	if !again {
+		s.sink.ledger.dropUnsent(why, 1)
+		s.settle(d)
+	}
+	return again
 }
 
+// reportDead logs once a minute that dead letters wait.
+func (s *sender) reportDead(err error) {
+	if now := time.Now(); now.Sub(s.deadLog) >= time.Minute {
+		s.deadLog = now
+		s.sink.log.Error("the dead letter topic does not take records, they wait: create it, and check its ACLs",
+			"topic", s.sink.opts.Kafka.DeadLetterTopic, "error", err)
+	}
+}
+
+// deliver counts a record that Kafka took, as a dead letter if it is one.
 func (s *sender) deliver(d *delivery) {
-	s.accepted++
-	s.sink.ledger.delivered.Add(1)
+	if d.why != nil {
+		s.sink.ledger.dropUnsent(DropDeadLetter, 1)
+	} else {
+		s.accepted++
+		s.sink.ledger.delivered.Add(1)
+	}
 	s.settle(d)
 }
 
 // settle lets go of a record that has been counted.
 func (s *sender) settle(d *delivery) {
 	s.bytes -= len(d.record)
-	d.settled, d.record, d.message = true, nil, kafka.Message{}
+	d.settled, d.record, d.message, d.why = true, nil, kafka.Message{}, nil
 }
 
 // trim lets the settled records at the front of the window go.

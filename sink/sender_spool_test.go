@@ -9,22 +9,24 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/understudy-serving/understudy/spool"
 )
 
 // flaky is a spool on which things happen that happen to disks.
 type flaky struct {
 	Spool
 	unreadable atomic.Bool
-	evict      int
-	durable    bool
+	evict      int // records a record
+	lasting    bool
 }
 
-func (f *flaky) Append(record []byte, at time.Time) (int, error) {
-	_, err := f.Spool.Append(record, at)
-	return f.evict, err
+func (f *flaky) Append(records [][]byte, at time.Time) (int, int, error) {
+	kept, _, err := f.Spool.Append(records, at)
+	return kept, f.evict * kept, err
 }
 
-func (f *flaky) Read(dst []Entry, after uint64, n, size int) ([]Entry, error) {
+func (f *flaky) Read(dst []spool.Entry, after uint64, n, size int) ([]spool.Entry, error) {
 	if f.unreadable.Load() {
 		return dst, errors.New("input/output error")
 	}
@@ -33,18 +35,20 @@ func (f *flaky) Read(dst []Entry, after uint64, n, size int) ([]Entry, error) {
 
 func (f *flaky) Close() (int, error) {
 	lost, err := f.Spool.Close()
-	if f.durable {
+	if f.lasting {
 		lost = 0
 	}
 	return lost, err
 }
 
+func (f *flaky) durable() bool { return f.lasting }
+
 func TestSpoolThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
-		spool := &flaky{Spool: NewMemorySpool(1 << 20)}
-		spool.unreadable.Store(true)
-		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = spool })
+		disk := &flaky{Spool: spool.NewMemory(1 << 20)}
+		disk.unreadable.Store(true)
+		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 5)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -53,7 +57,7 @@ func TestSpoolThatCannotBeRead(t *testing.T) {
 		go func() { closed <- s.Close(t.Context()) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		spool.unreadable.Store(false)
+		disk.unreadable.Store(false)
 		if err := <-closed; err != nil {
 			t.Error(err)
 		}
@@ -64,17 +68,15 @@ func TestSpoolThatCannotBeRead(t *testing.T) {
 func TestDamagedAndRecoveredRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
-		spool := NewMemorySpool(1 << 20)
+		found := spool.NewMemory(1 << 20)
 		x := exchange(t, &c, id(0))
 		good, _ := (&encoder{limit: defaultRecordBytes}).encode(x)
 		x.Free()
-		for _, r := range [][]byte{nil, good, {0xff}, field(2, 'x')} {
-			spool.Append(r, time.Now())
-		}
-		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = spool })
+		found.Append([][]byte{nil, good, {0xff}, field(2, 'x')}, time.Now())
+		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = found })
 		s.sender.poke()
 		synctest.Wait()
-		if got := want(t, s, 1, 0); got.Recovered != 4 || got.Dropped[DropEncode] != 3 {
+		if got := want(t, s, 1, 0); got.Recovered != 4 || got.Dropped[DropCorrupt] != 3 {
 			t.Errorf("ledger %+v", got)
 		}
 		if err := s.Close(t.Context()); err != nil {
@@ -87,13 +89,13 @@ func TestDamagedAndRecoveredRecords(t *testing.T) {
 func TestDurableSpoolKeepsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
-		spool := &flaky{Spool: NewMemorySpool(1 << 20), durable: true}
+		disk := &flaky{Spool: spool.NewMemory(1 << 20), lasting: true}
 		s := on(t, newBroker(func(d *delivery, _ int) error {
 			if string(d.message.Key) == id(0) {
 				return kafka.NotEnoughReplicas
 			}
 			return nil
-		}), func(o *Options) { o.Spool = spool })
+		}), func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 5)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -109,9 +111,9 @@ func TestDurableSpoolKeepsTheRest(t *testing.T) {
 func TestEvictionsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
-		spool := &flaky{Spool: NewMemorySpool(1 << 20), evict: 1, durable: true}
-		spool.unreadable.Store(true)
-		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = spool })
+		disk := &flaky{Spool: spool.NewMemory(1 << 20), evict: 1, lasting: true}
+		disk.unreadable.Store(true)
+		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 5)
 		synctest.Wait()
 		if got := want(t, s, 0, 0); got.Dropped[DropSpoolFull] != 5 {

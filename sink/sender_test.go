@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/understudy-serving/understudy/spool"
 )
 
 // broker is a producer that answers as told.
@@ -84,6 +86,7 @@ func on(t *testing.T, b *broker, change ...func(*Options)) *Sink {
 	for _, f := range change {
 		f(&o)
 	}
+	o.setDefaults()
 	s, err := start(o, newMetrics(), newHealth(o.Logger, o.Kafka, o.Clock), b)
 	if err != nil {
 		t.Fatal(err)
@@ -268,12 +271,12 @@ func TestCutOffWriteThatGotThrough(t *testing.T) {
 				through++
 			}
 		}
-		spool := &flaky{Spool: NewMemorySpool(1 << 20)} // read once all is in it
-		spool.unreadable.Store(true)
-		s := on(t, b, func(o *Options) { o.Spool = spool })
+		disk := &flaky{Spool: spool.NewMemory(1 << 20)} // read once all is in it
+		disk.unreadable.Store(true)
+		s := on(t, b, func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 5)
 		synctest.Wait()
-		spool.unreadable.Store(false)
+		disk.unreadable.Store(false)
 		time.Sleep(backoffMax)
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -2,10 +2,8 @@ package sink
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,17 +11,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/understudy-serving/understudy/rollout"
+	"github.com/understudy-serving/understudy/spool"
 )
 
 // Options configure a Sink. Only Kafka is required.
 type Options struct {
 	Kafka KafkaOptions
-	// Spool replaces the spool in memory; the sink closes it.
+	// Disk keeps records on disk until Kafka has confirmed them. Without it they wait
+	// in memory, and end with the process.
+	Disk *spool.Options
+	// RejectedDir is a folder for records that the broker refuses for good and that no
+	// dead letter topic takes. Empty: they are dropped, or with Disk kept in "rejected"
+	// below its folder.
+	RejectedDir string
+	// Spool takes the place of spool and Disk; the sink closes it.
 	Spool Spool
-	// MaxQueueBytes bounds the spool in memory. Default 64 MiB.
+	// MaxQueueBytes bounds the records that wait in memory: with Disk for the disk,
+	// without it for Kafka. Default 64 MiB.
 	MaxQueueBytes int64
-	// IntakeRecords and IntakeBytes bound what waits to be encoded.
-	// Defaults 8192 and 64 MiB.
+	// IntakeRecords and IntakeBytes bound what waits to be encoded. Defaults 8192 and
+	// 64 MiB; with Disk 65,536 and MaxQueueBytes.
 	IntakeRecords int
 	IntakeBytes   int64
 
@@ -37,14 +44,20 @@ func (o *Options) setDefaults() {
 	if o.MaxQueueBytes <= 0 {
 		o.MaxQueueBytes = 64 << 20
 	}
-	if o.Spool == nil {
-		o.Spool = NewMemorySpool(o.MaxQueueBytes)
+	if o.RejectedDir == "" && o.Disk != nil {
+		o.RejectedDir = filepath.Join(o.Disk.Dir, "rejected")
 	}
 	if o.IntakeRecords <= 0 {
 		o.IntakeRecords = 8192
+		if o.Disk != nil {
+			o.IntakeRecords = 65_536
+		}
 	}
 	if o.IntakeBytes <= 0 {
 		o.IntakeBytes = 64 << 20
+		if o.Disk != nil {
+			o.IntakeBytes = o.MaxQueueBytes
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -56,14 +69,15 @@ func (o *Options) setDefaults() {
 
 // Sink records exchanges on a Kafka topic. See the package's documentation.
 type Sink struct {
-	opts    Options
-	log     *slog.Logger
-	ledger  ledger
-	intake  *intake
-	spool   Spool
-	encoder encoder
-	sender  *sender
-	metrics *metrics
+	opts     Options
+	log      *slog.Logger
+	ledger   ledger
+	intake   *intake
+	spool    Spool
+	encoder  encoder
+	policies policies
+	sender   *sender
+	metrics  *metrics
 
 	closed  atomic.Bool   // Record takes nothing any more
 	stop    chan struct{} // closed with it: the encoder empties the intake and ends
@@ -74,14 +88,19 @@ type Sink struct {
 	ended   chan struct{}
 	err     error // why Close failed; set before ended is closed
 
+	newest    atomic.Int64 // when a record was appended last, in Unix nanoseconds
+	appending atomic.Int64 // records that the spool is taking; see Sink.append
+
 	// The encoder's own.
-	full       bool  // the spool refused the last record
+	records    [][]byte
+	refusing   bool  // the spool refused something of the last batch
 	overrun    int64 // drops at the intake that were logged, ...
 	overrunLog time.Time
 }
 
-// New starts a sink. It waits for nothing: Kafka may come later. An error says which
-// setting is invalid.
+// New starts a sink. It waits for nothing but, for two seconds at most, the spool's
+// disk: Kafka may come later, and so may the disk. An error says which setting is
+// invalid; a spool that another process owns is one.
 func New(o Options) (*Sink, error) {
 	if err := o.Kafka.setDefaults(); err != nil {
 		return nil, err
@@ -98,17 +117,23 @@ func New(o Options) (*Sink, error) {
 // start is New behind the choice of a producer.
 func start(o Options, m *metrics, h *health, p producer) (*Sink, error) {
 	s := &Sink{
-		opts: o, log: o.Logger, spool: o.Spool, metrics: m,
+		opts: o, log: o.Logger, metrics: m,
 		intake:  newIntake(o.IntakeRecords, o.IntakeBytes),
 		encoder: encoder{limit: o.Kafka.MaxRecordBytes},
 		stop:    make(chan struct{}),
 		encoded: make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
-	s.ledger.recovered.Store(int64(s.spool.Stats().Records))
+	s.encoder.policies = &s.policies
+	if err := s.open(); err != nil {
+		p.close()
+		return nil, err
+	}
+	s.found(s.spool.Stats().Records)
 	if o.Registerer != nil {
 		if err := m.register(o.Registerer, s, h); err != nil {
 			p.close()
+			_, _ = s.spool.Close() // nothing was put in
 			return nil, err
 		}
 	}
@@ -118,6 +143,29 @@ func start(o Options, m *metrics, h *health, p producer) (*Sink, error) {
 	go s.sender.run(s.hurry)
 	return s, nil
 }
+
+// open makes the spool that the options ask for.
+func (s *Sink) open() (err error) {
+	switch o := &s.opts; {
+	case o.Spool != nil:
+		s.spool = o.Spool
+	case o.Disk == nil:
+		s.spool = spool.NewMemory(o.MaxQueueBytes)
+	default:
+		disk := *o.Disk
+		if disk.Logger == nil {
+			disk.Logger = o.Logger
+		}
+		disk.FS = s.metrics.meter(disk.FS)
+		s.spool, err = openDisk(disk, o.MaxQueueBytes, o.Logger, s.found, func(records int) {
+			s.ledger.dropUnsent(DropSpoolFull, records)
+		})
+	}
+	return err
+}
+
+// found enters what an earlier process left into the ledger.
+func (s *Sink) found(records int) { s.ledger.recovered.Add(int64(records)) }
 
 // Accept enters one eligible request into the ledger. Record or nothing follows: a
 // request accepted here stays in flight until its exchange is recorded. It takes no lock.
@@ -163,103 +211,3 @@ func (s *Sink) emptyIntake() {
 
 // Snapshot returns the ledger as it stands at one instant during the call.
 func (s *Sink) Snapshot() Counts { return s.ledger.counts() }
-
-// encodeAll is the encoder's goroutine: intake to spool.
-func (s *Sink) encodeAll() {
-	defer close(s.encoded)
-	for {
-		select {
-		case x := <-s.intake.queue:
-			s.encodeOne(x)
-			continue
-		case <-s.stop:
-		}
-		break
-	}
-	for s.hurry.Err() == nil {
-		select {
-		case x := <-s.intake.queue:
-			s.encodeOne(x)
-		default:
-			return
-		}
-	}
-	s.emptyIntake()
-}
-
-func (s *Sink) encodeOne(x *rollout.Exchange) {
-	record, cut := s.encoder.encode(x)
-	s.intake.done(x)
-	if cut {
-		s.metrics.cut.Inc()
-	}
-	// Counted first: the sender may have delivered the record before Append returns.
-	s.ledger.spooled.Add(1)
-	evicted, err := s.spool.Append(record, s.opts.Clock())
-	if err != nil {
-		evicted++
-	}
-	s.ledger.dropUnsent(DropSpoolFull, evicted)
-	s.reportSpool(err)
-	s.reportIntake()
-	s.sender.poke()
-}
-
-// reportIntake logs drops at the intake, for Record must not wait for a logger.
-func (s *Sink) reportIntake() {
-	n := s.ledger.unspooled[slices.Index(dropReasons[:], DropIntakeFull)].Load()
-	if n == s.overrun {
-		return
-	}
-	if now := s.opts.Clock(); now.Sub(s.overrunLog) >= 10*time.Second {
-		s.log.Warn("records were dropped because they came faster than they can be encoded: give the gateway more CPU, or the intake more room",
-			"dropped", n-s.overrun)
-		s.overrun, s.overrunLog = n, now
-	}
-}
-
-// reportSpool logs the first refusal of the spool in a row, and its end.
-func (s *Sink) reportSpool(err error) {
-	switch {
-	case err != nil && !s.full:
-		s.log.Warn("the spool takes no more records and drops new ones until Kafka catches up: "+
-			"see understudy_records_dropped_total, check the brokers, or give the queue more bytes", "error", err)
-	case err == nil && s.full:
-		s.log.Info("the spool takes records again", "spool_full_total", s.Snapshot().Dropped[DropSpoolFull])
-	}
-	s.full = err != nil
-}
-
-// Close stops the intake, then encodes and delivers what is there until ctx ends.
-// What is left then, but for a durable spool, counts as dropped("shutdown"), and the
-// error says how much. It returns at most a second after ctx. Later calls wait for
-// the first.
-func (s *Sink) Close(ctx context.Context) error {
-	s.once.Do(func() {
-		s.closed.Store(true)
-		close(s.stop)
-		defer close(s.ended)
-		s.err = s.flush(ctx)
-	})
-	<-s.ended
-	return s.err
-}
-
-func (s *Sink) flush(ctx context.Context) error {
-	before := s.Snapshot().Dropped[DropShutdown]
-	defer s.abort()
-	defer context.AfterFunc(ctx, s.abort)()
-	<-s.encoded
-	s.sender.finish()
-	<-s.sender.ended
-	lost, err := s.spool.Close()
-	s.ledger.dropUnsent(DropShutdown, max(0, lost-s.sender.untrimmed()))
-	if err != nil {
-		err = fmt.Errorf("close the spool: %w", err)
-	}
-	if dropped := s.Snapshot().Dropped[DropShutdown] - before; dropped > 0 && ctx.Err() != nil {
-		s.log.Error("records dropped at shutdown: give the flush more time, or check the brokers", "records", dropped)
-		err = errors.Join(err, fmt.Errorf("%d records dropped at shutdown: %w", dropped, context.Cause(ctx)))
-	}
-	return err
-}

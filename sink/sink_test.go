@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/understudy-serving/understudy/rollout"
+	"github.com/understudy-serving/understudy/spool"
 )
 
 func deaf(*delivery, int) error { return kafka.NotEnoughReplicas }
@@ -22,7 +23,7 @@ func TestFullQueues(t *testing.T) {
 		var c tally
 		var l logs
 		s := on(t, newBroker(deaf), func(o *Options) {
-			o.IntakeRecords, o.Spool, o.Logger = 100, NewMemorySpool(10_000), l.logger()
+			o.IntakeRecords, o.Spool, o.Logger = 100, spool.NewMemory(10_000), l.logger()
 		})
 		for i := 0; i < 1000; i += 100 {
 			record(t, s, &c, i, i+100)

@@ -21,66 +21,99 @@ var (
 //
 // The file is opened by the first method that needs it, and again by the next one where
 // that failed; until then methods return ErrUnavailable.
+//
+// A disk can't be hurried, so methods visit the file one at a time, each in a goroutine
+// that it leaves behind when its context ends. A visit left behind comes to its end all
+// the same, before the next one begins.
 type File struct {
 	path     string
 	opened   opener
 	watchers watchers
+	// turn has room for the one visit under way.
+	turn chan struct{}
 }
 
-// NewFile returns the store at path without touching the disk.
-func NewFile(path string) *File { return &File{path: path, opened: opener{path: path}} }
-
-// Open returns the store at path with the file open, created with mode 0600 where it is
-// missing, and its folder too. It waits at most half a second for another process that
-// holds the file.
-func Open(path string) (*File, error) {
-	f := NewFile(path)
-	if err := f.do(context.Background(), func(*bolt.DB) error { return nil }); err != nil {
-		return nil, err
-	}
-	return f, nil
+// NewFile returns the store at path without touching the disk. The first use makes the
+// file, with mode 0600, and its folder, where they are missing.
+func NewFile(path string) *File {
+	return &File{path: path, opened: opener{path: path}, turn: make(chan struct{}, 1)}
 }
 
 // Close gives the file back and ends every Watch. Methods return ErrUnavailable
-// afterwards. It waits for methods under way.
+// afterwards. It waits for the visit under way, be it left behind or not.
 func (f *File) Close() error {
 	f.watchers.close()
 	return f.opened.close()
 }
 
-// do runs work on the open file, and makes its errors those that a store returns.
-func (f *File) do(ctx context.Context, work func(*bolt.DB) error) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+// visit runs work on the open file, and makes its errors those that a store returns. It
+// does not wait beyond ctx's end; work that has begun goes on then, so it must share
+// nothing with its caller but what it returns.
+func visit[T any](ctx context.Context, f *File, work func(*bolt.DB) (T, error)) (found T, err error) {
+	if ctx.Err() != nil {
+		return found, f.unanswered(ctx)
 	}
-	err := f.opened.use(work)
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return found, f.unanswered(ctx)
+	}
+	type answer struct {
+		found T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.err = f.opened.use(func(db *bolt.DB) (err error) {
+			a.found, err = work(db)
+			return err
+		})
+		<-f.turn // before the answer: whoever has it may visit next
+		answers <- a
+	}()
+	select {
+	case a := <-answers:
+		return a.found, f.explained(a.err)
+	case <-ctx.Done():
+		return found, f.unanswered(ctx)
+	}
+}
+
+func (f *File) unanswered(ctx context.Context) error {
+	return fmt.Errorf("%w: file %s: no answer in time: %w", ErrUnavailable, f.path, context.Cause(ctx))
+}
+
+func (f *File) explained(err error) error {
 	if err == nil || errors.Is(err, ErrStale) || errors.Is(err, ErrNotFound) {
 		return err
 	}
 	return fmt.Errorf("%w: file %s: %w", ErrUnavailable, f.path, err)
 }
 
+// update is a visit that changes the file.
+func (f *File) update(ctx context.Context, change func(*bolt.Tx) error, done func()) error {
+	_, err := visit(ctx, f, func(db *bolt.DB) (none struct{}, err error) {
+		if err = db.Update(change); err == nil {
+			done()
+		}
+		return none, err
+	})
+	return err
+}
+
 // Load returns the model's state, or ErrNotFound.
-func (f *File) Load(ctx context.Context, model string) (s rollout.State, err error) {
-	err = f.do(ctx, func(db *bolt.DB) error {
-		return db.View(func(tx *bolt.Tx) (err error) {
+func (f *File) Load(ctx context.Context, model string) (rollout.State, error) {
+	return visit(ctx, f, func(db *bolt.DB) (s rollout.State, err error) {
+		err = db.View(func(tx *bolt.Tx) (err error) {
 			s, err = stateIn(tx, model)
 			if err == nil && s.Revision == 0 {
 				return missing(tx, model)
 			}
 			return err
 		})
+		return s, err
 	})
-	return s, err
-}
-
-// List returns every stored state, by model name.
-func (f *File) List(ctx context.Context) (all []rollout.State, err error) {
-	err = f.do(ctx, func(db *bolt.DB) (err error) {
-		all, err = statesIn(db)
-		return err
-	})
-	return all, err
 }
 
 // CompareAndSwap stores next where the stored revision is expected (0: where nothing is
@@ -94,20 +127,17 @@ func (f *File) CompareAndSwap(ctx context.Context, expected uint64, next rollout
 	if err != nil {
 		return fmt.Errorf("store: encode the state of %s: %w", next.Model, err)
 	}
-	return f.do(ctx, func(db *bolt.DB) error {
-		return f.watchers.publish(next, func() error {
-			return db.Update(func(tx *bolt.Tx) error {
-				current, err := stateIn(tx, next.Model)
-				if err != nil {
-					return err
-				}
-				if current.Revision != expected {
-					return &StaleError{Model: next.Model, Expected: expected, Current: current}
-				}
-				return put(tx, statesBucket, next.Model, value)
-			})
-		})
-	})
+	next = clone(next) // the caller may be gone, and its state changed, when this is stored
+	return f.update(ctx, func(tx *bolt.Tx) error {
+		current, err := stateIn(tx, next.Model)
+		if err != nil {
+			return err
+		}
+		if current.Revision != expected {
+			return &StaleError{Model: next.Model, Expected: expected, Current: current}
+		}
+		return put(tx, statesBucket, next.Model, value)
+	}, func() { f.watchers.tell(next) })
 }
 
 // SaveProgress stores what the model's rollout has gathered at its step; the last one
@@ -120,15 +150,13 @@ func (f *File) SaveProgress(ctx context.Context, model string, p rollout.Progres
 	if err != nil {
 		return fmt.Errorf("store: encode the progress of %s: %w", model, err)
 	}
-	return f.do(ctx, func(db *bolt.DB) error {
-		return db.Update(func(tx *bolt.Tx) error { return put(tx, progressBucket, model, value) })
-	})
+	return f.update(ctx, func(tx *bolt.Tx) error { return put(tx, progressBucket, model, value) }, func() {})
 }
 
 // LoadProgress returns what SaveProgress stored last, or ErrNotFound.
-func (f *File) LoadProgress(ctx context.Context, model string) (p rollout.Progress, err error) {
-	err = f.do(ctx, func(db *bolt.DB) error {
-		return db.View(func(tx *bolt.Tx) error {
+func (f *File) LoadProgress(ctx context.Context, model string) (rollout.Progress, error) {
+	return visit(ctx, f, func(db *bolt.DB) (p rollout.Progress, err error) {
+		err = db.View(func(tx *bolt.Tx) error {
 			value := get(tx, progressBucket, model)
 			if value == nil {
 				return fmt.Errorf("progress of model %s: %w", model, ErrNotFound)
@@ -139,23 +167,26 @@ func (f *File) LoadProgress(ctx context.Context, model string) (p rollout.Progre
 			}
 			return nil
 		})
+		return p, err
 	})
-	return p, err
 }
 
 // Watch calls changed with every state that is stored now, and then with each one that
 // this process stores, in order, until ctx ends (it returns ctx's error) or the store is
 // closed. changed may use the store.
 func (f *File) Watch(ctx context.Context, changed func(rollout.State)) error {
-	var w *watcher
-	err := f.do(ctx, func(db *bolt.DB) (err error) {
-		w, err = f.watchers.add(func() ([]rollout.State, error) { return statesIn(db) })
-		return err
+	w := newWatcher()
+	defer f.watchers.remove(w)
+	_, err := visit(ctx, f, func(db *bolt.DB) (none struct{}, err error) {
+		states, err := statesIn(db)
+		if err != nil {
+			return none, err
+		}
+		return none, f.watchers.add(w, states)
 	})
 	if err != nil {
 		return err
 	}
-	defer f.watchers.remove(w)
 	return w.run(ctx, changed)
 }
 

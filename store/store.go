@@ -7,7 +7,8 @@
 //     is unknown now, which is not the same as absent. After one from CompareAndSwap or
 //     SaveProgress the write may or may not have happened.
 //   - Values handed out are the caller's own.
-//   - All methods are safe for concurrent use. They return soon after their context ends.
+//   - All methods are safe for concurrent use. They return as soon as their context ends,
+//     whatever the disk or the network does.
 package store
 
 import (

@@ -8,40 +8,36 @@ import (
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-// watchers are those to be told of stored changes, in the order of the changes.
+// watchers are those to be told of stored changes. Visits to the file come one at a time
+// and both tell and add from within theirs: so the order of telling is that of storing,
+// and nothing gets lost between what a watcher is told first and the next change.
 type watchers struct {
-	// mu is held over each write, so that the order of telling is that of storing.
+	// mu is held for moments only, never over a write.
 	mu     sync.Mutex
 	all    map[*watcher]struct{}
 	closed bool
 }
 
-// publish runs write, and tells of next where it succeeds.
-func (ws *watchers) publish(next rollout.State, write func() error) error {
+// tell tells every watcher of a stored state.
+func (ws *watchers) tell(s rollout.State) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if err := write(); err != nil {
-		return err
-	}
 	for w := range ws.all {
-		w.tell(next)
+		w.tell(s)
 	}
-	return nil
 }
 
-// add returns a new watcher that has been told of the states that read returns; no
-// change gets lost between those and the next.
-func (ws *watchers) add(read func() ([]rollout.State, error)) (*watcher, error) {
+// add tells w of the states that are stored now, and from here on of each change. A
+// watcher that was removed before, by a Watch that did not wait, stays out.
+func (ws *watchers) add(w *watcher, states []rollout.State) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.closed {
-		return nil, errClosed
+	switch {
+	case ws.closed:
+		return errClosed
+	case w.removed:
+		return nil
 	}
-	states, err := read()
-	if err != nil {
-		return nil, err
-	}
-	w := &watcher{news: make(chan struct{}, 1), stop: make(chan struct{})}
 	for _, s := range states {
 		w.tell(s)
 	}
@@ -49,12 +45,13 @@ func (ws *watchers) add(read func() ([]rollout.State, error)) (*watcher, error) 
 		ws.all = make(map[*watcher]struct{})
 	}
 	ws.all[w] = struct{}{}
-	return w, nil
+	return nil
 }
 
 func (ws *watchers) remove(w *watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	w.removed = true
 	delete(ws.all, w)
 }
 
@@ -74,9 +71,15 @@ func (ws *watchers) close() {
 type watcher struct {
 	news chan struct{}
 	stop chan struct{}
+	// removed is guarded by the watchers' mu.
+	removed bool
 
 	mu    sync.Mutex
 	queue []rollout.State
+}
+
+func newWatcher() *watcher {
+	return &watcher{news: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
 func (w *watcher) tell(s rollout.State) {

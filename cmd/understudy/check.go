@@ -118,6 +118,7 @@ func explainConfig(path string, cfg *config.Config) string {
 	if cfg.Sink != nil {
 		k := cfg.Sink.Kafka
 		fmt.Fprintf(t, "records\ttopic %s at %s, as %s\n", k.Topic, strings.Join(k.Brokers, ", "), k.Encoding)
+		fmt.Fprintf(t, "waiting\t%s\n", waitingPlace(cfg.Sink))
 	}
 	fmt.Fprintf(t, "state\t%s\n", cfg.Store.Path)
 	if cfg.Admin.Audit != "" {
@@ -131,6 +132,18 @@ func explainConfig(path string, cfg *config.Config) string {
 		b.WriteString("\nwarning: " + w)
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// waitingPlace says where records wait for Kafka.
+func waitingPlace(s *config.Sink) string {
+	d := s.Spool
+	if d == nil {
+		return fmt.Sprintf("in memory, at most %s; they end with the process", sizeOf(s.MaxQueueBytes))
+	}
+	sync := map[string]string{"interval": "fsync every " + d.Interval.String(), "always": "fsync before a record counts as kept",
+		"never": "fsync left to the operating system"}
+	goes := map[string]string{"dropNewest": "new ones", "dropOldest": "the oldest"}
+	return fmt.Sprintf("in %s, at most %s, then %s are dropped; %s", d.Dir, sizeOf(d.MaxBytes), goes[d.Full], sync[d.Fsync])
 }
 
 func encrypted(t *config.ServerTLS) string {
@@ -174,6 +187,9 @@ func explainModel(m config.Model) string {
 	for _, rule := range m.Compare {
 		fmt.Fprintf(t, "  compare\t%s\n", compareInWords(rule))
 	}
+	if !m.Record.Everything() {
+		fmt.Fprintf(t, "  records\t%s\n", recordInWords(m.Record))
+	}
 	_ = t.Flush()
 	b.WriteString("  plan\n")
 	for i, words := range planInWords(m.Plan) {
@@ -198,6 +214,21 @@ func compareInWords(r rollout.CompareRule) string {
 		return fmt.Sprintf("%s as score, within %v + %v × |champion|", r.Output, r.ATol, r.RTol)
 	}
 	return fmt.Sprintf("%s as %s", r.Output, r.Kind)
+}
+
+// recordInWords says what is not recorded.
+func recordInWords(p rollout.RecordPolicy) string {
+	parts := []string{"inputs: " + string(p.Inputs), "outputs: " + string(p.Outputs)}
+	for _, t := range p.Tensors {
+		parts = append(parts, fmt.Sprintf("%s: %s", t.Name, t.As))
+	}
+	if len(p.RedactParameters) > 0 {
+		parts = append(parts, "without parameters "+strings.Join(p.RedactParameters, " "))
+	}
+	if p.Sample < rollout.FullWeight {
+		parts = append(parts, "payloads of "+p.Sample.String())
+	}
+	return strings.Join(parts, ", ")
 }
 
 // planInWords has one sentence for each resting place and the end.

@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"code": exitCode},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"code": exitCode, "fill": fillSpool, "damage": damageSpool},
 		Setup: func(e *testscript.Env) error {
 			open, err := fakeGateway(e.Defer, nil)
 			if err != nil {

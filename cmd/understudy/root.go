@@ -52,7 +52,7 @@ takes a challenger off the traffic at once.`,
 		}
 	}
 	add(groupTry, demoCommand())
-	add(groupRun, checkCommand(), serveCommand())
+	add(groupRun, checkCommand(), serveCommand(), spoolCommand())
 	add(groupLook, statusCommand(conn), watchCommand(conn))
 	add(groupChange, setModeCommand(conn), promoteCommand(conn), pauseCommand(conn),
 		resumeCommand(conn), rollbackCommand(conn), retryCommand(conn))

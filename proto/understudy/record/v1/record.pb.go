@@ -161,8 +161,8 @@ type Prediction struct {
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	// The cohorts of the request, by the name of their source.
 	Segments map[string]string `protobuf:"bytes,10,rep,name=segments,proto3" json:"segments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The request as the client sent it, public names and all. Absent where
-	// `cut.request` stands for it.
+	// The request as the client sent it, public names and all, but for what
+	// `redaction` lists. Absent where `cut.request` stands for it.
 	Request    *inference.ModelInferRequest `protobuf:"bytes,11,opt,name=request,proto3" json:"request,omitempty"`
 	Champion   *ArmResult                   `protobuf:"bytes,12,opt,name=champion,proto3" json:"champion,omitempty"`
 	Challenger *ArmResult                   `protobuf:"bytes,13,opt,name=challenger,proto3" json:"challenger,omitempty"`
@@ -172,7 +172,10 @@ type Prediction struct {
 	// `fallback`, `breaker_open`, `cap`, `short_deadline`. Empty otherwise.
 	Diverted string `protobuf:"bytes,15,opt,name=diverted,proto3" json:"diverted,omitempty"`
 	// Set where payloads were replaced.
-	Cut           *Cut `protobuf:"bytes,16,opt,name=cut,proto3" json:"cut,omitempty"`
+	Cut *Cut `protobuf:"bytes,16,opt,name=cut,proto3" json:"cut,omitempty"`
+	// Set where something was left out of the payloads because the model's
+	// configuration asks for it. Payloads in `cut` are described as they were without it.
+	Redaction     *Redaction `protobuf:"bytes,17,opt,name=redaction,proto3" json:"redaction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -319,6 +322,152 @@ func (x *Prediction) GetCut() *Cut {
 	return nil
 }
 
+func (x *Prediction) GetRedaction() *Redaction {
+	if x != nil {
+		return x.Redaction
+	}
+	return nil
+}
+
+// Redaction says what the model's configuration keeps out of the record. Names,
+// datatypes and shapes of tensors stay in the payloads, so that a tensor without
+// contents here is one that is listed here; its element of the raw contents is empty.
+// So are status messages and class labels that could repeat what was left out.
+type Redaction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record has no payloads because it is not in the sample.
+	Unsampled bool `protobuf:"varint,1,opt,name=unsampled,proto3" json:"unsampled,omitempty"`
+	// Tensors whose contents were left out.
+	Request            []*RedactedTensor `protobuf:"bytes,2,rep,name=request,proto3" json:"request,omitempty"`
+	ChampionResponse   []*RedactedTensor `protobuf:"bytes,3,rep,name=champion_response,json=championResponse,proto3" json:"champion_response,omitempty"`
+	ChallengerResponse []*RedactedTensor `protobuf:"bytes,4,rep,name=challenger_response,json=challengerResponse,proto3" json:"challenger_response,omitempty"`
+	// Configured names of parameters that were there and were left out; `*` stands for
+	// all those that no other name is for.
+	Parameters    []string `protobuf:"bytes,5,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redaction) Reset() {
+	*x = Redaction{}
+	mi := &file_understudy_record_v1_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redaction) ProtoMessage() {}
+
+func (x *Redaction) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_record_v1_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redaction.ProtoReflect.Descriptor instead.
+func (*Redaction) Descriptor() ([]byte, []int) {
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Redaction) GetUnsampled() bool {
+	if x != nil {
+		return x.Unsampled
+	}
+	return false
+}
+
+func (x *Redaction) GetRequest() []*RedactedTensor {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Redaction) GetChampionResponse() []*RedactedTensor {
+	if x != nil {
+		return x.ChampionResponse
+	}
+	return nil
+}
+
+func (x *Redaction) GetChallengerResponse() []*RedactedTensor {
+	if x != nil {
+		return x.ChallengerResponse
+	}
+	return nil
+}
+
+func (x *Redaction) GetParameters() []string {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+// RedactedTensor is a tensor without its contents.
+type RedactedTensor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of the contents as they were on the wire: of the tensor's element of the
+	// raw contents, else of its serialized `contents`. Empty where they were dropped.
+	Sha256        []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedactedTensor) Reset() {
+	*x = RedactedTensor{}
+	mi := &file_understudy_record_v1_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedactedTensor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedactedTensor) ProtoMessage() {}
+
+func (x *RedactedTensor) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_record_v1_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedactedTensor.ProtoReflect.Descriptor instead.
+func (*RedactedTensor) Descriptor() ([]byte, []int) {
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RedactedTensor) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RedactedTensor) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
 // ArmResult is what one arm said to the request.
 type ArmResult struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -326,8 +475,9 @@ type ArmResult struct {
 	// The model's name at this arm.
 	Model   string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	// The response as the arm sent it, its own names and all. Absent where the call
-	// failed, was not made, or the payloads were cut.
+	// The response as the arm sent it, its own names and all, but for what `redaction`
+	// lists. Absent where the call failed, was not made, or the payloads were cut or
+	// are not in the sample.
 	Response *inference.ModelInferResponse `protobuf:"bytes,4,opt,name=response,proto3" json:"response,omitempty"`
 	// gRPC status code of the call. Meaningless where `absent` says that no call was made.
 	Code uint32 `protobuf:"varint,5,opt,name=code,proto3" json:"code,omitempty"`
@@ -337,7 +487,7 @@ type ArmResult struct {
 	Latency *durationpb.Duration `protobuf:"bytes,7,opt,name=latency,proto3" json:"latency,omitempty"`
 	// Why there is no response: `not_sampled`, `not_called`, `shed`, `breaker_open`,
 	// `cap`, `short_deadline` (no call was made); `timeout`, `failed`, `malformed`,
-	// `cancelled` (the call gave none). Empty where there is one.
+	// `cancelled` (the call gave none). Empty where there is one, recorded or not.
 	Absent        string `protobuf:"bytes,8,opt,name=absent,proto3" json:"absent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -345,7 +495,7 @@ type ArmResult struct {
 
 func (x *ArmResult) Reset() {
 	*x = ArmResult{}
-	mi := &file_understudy_record_v1_record_proto_msgTypes[1]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +507,7 @@ func (x *ArmResult) String() string {
 func (*ArmResult) ProtoMessage() {}
 
 func (x *ArmResult) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_record_v1_record_proto_msgTypes[1]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +520,7 @@ func (x *ArmResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArmResult.ProtoReflect.Descriptor instead.
 func (*ArmResult) Descriptor() ([]byte, []int) {
-	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{1}
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ArmResult) GetTarget() string {
@@ -445,7 +595,7 @@ type Comparison struct {
 
 func (x *Comparison) Reset() {
 	*x = Comparison{}
-	mi := &file_understudy_record_v1_record_proto_msgTypes[2]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +607,7 @@ func (x *Comparison) String() string {
 func (*Comparison) ProtoMessage() {}
 
 func (x *Comparison) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_record_v1_record_proto_msgTypes[2]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +620,7 @@ func (x *Comparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
 func (*Comparison) Descriptor() ([]byte, []int) {
-	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Comparison) GetAgree() bool {
@@ -523,7 +673,7 @@ type OutputComparison struct {
 
 func (x *OutputComparison) Reset() {
 	*x = OutputComparison{}
-	mi := &file_understudy_record_v1_record_proto_msgTypes[3]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +685,7 @@ func (x *OutputComparison) String() string {
 func (*OutputComparison) ProtoMessage() {}
 
 func (x *OutputComparison) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_record_v1_record_proto_msgTypes[3]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +698,7 @@ func (x *OutputComparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputComparison.ProtoReflect.Descriptor instead.
 func (*OutputComparison) Descriptor() ([]byte, []int) {
-	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OutputComparison) GetOutput() string {
@@ -643,7 +793,7 @@ type Cut struct {
 
 func (x *Cut) Reset() {
 	*x = Cut{}
-	mi := &file_understudy_record_v1_record_proto_msgTypes[4]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +805,7 @@ func (x *Cut) String() string {
 func (*Cut) ProtoMessage() {}
 
 func (x *Cut) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_record_v1_record_proto_msgTypes[4]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +818,7 @@ func (x *Cut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cut.ProtoReflect.Descriptor instead.
 func (*Cut) Descriptor() ([]byte, []int) {
-	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Cut) GetOriginalBytes() uint64 {
@@ -716,7 +866,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_understudy_record_v1_record_proto_msgTypes[5]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +878,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_record_v1_record_proto_msgTypes[5]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +891,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Digest) GetBytes() uint64 {
@@ -784,7 +934,7 @@ type TensorShape struct {
 
 func (x *TensorShape) Reset() {
 	*x = TensorShape{}
-	mi := &file_understudy_record_v1_record_proto_msgTypes[6]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +946,7 @@ func (x *TensorShape) String() string {
 func (*TensorShape) ProtoMessage() {}
 
 func (x *TensorShape) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_record_v1_record_proto_msgTypes[6]
+	mi := &file_understudy_record_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +959,7 @@ func (x *TensorShape) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorShape.ProtoReflect.Descriptor instead.
 func (*TensorShape) Descriptor() ([]byte, []int) {
-	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_understudy_record_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TensorShape) GetName() string {
@@ -837,7 +987,7 @@ var File_understudy_record_v1_record_proto protoreflect.FileDescriptor
 
 const file_understudy_record_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"!understudy/record/v1/record.proto\x12\x14understudy.record.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19inference/inference.proto\"\xa6\x06\n" +
+	"!understudy/record/v1/record.proto\x12\x14understudy.record.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19inference/inference.proto\"\xe5\x06\n" +
 	"\n" +
 	"Prediction\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -862,10 +1012,22 @@ const file_understudy_record_v1_record_proto_rawDesc = "" +
 	"comparison\x18\x0e \x01(\v2 .understudy.record.v1.ComparisonR\n" +
 	"comparison\x12\x1a\n" +
 	"\bdiverted\x18\x0f \x01(\tR\bdiverted\x12+\n" +
-	"\x03cut\x18\x10 \x01(\v2\x19.understudy.record.v1.CutR\x03cut\x1a;\n" +
+	"\x03cut\x18\x10 \x01(\v2\x19.understudy.record.v1.CutR\x03cut\x12=\n" +
+	"\tredaction\x18\x11 \x01(\v2\x1f.understudy.record.v1.RedactionR\tredaction\x1a;\n" +
 	"\rSegmentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x89\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb3\x02\n" +
+	"\tRedaction\x12\x1c\n" +
+	"\tunsampled\x18\x01 \x01(\bR\tunsampled\x12>\n" +
+	"\arequest\x18\x02 \x03(\v2$.understudy.record.v1.RedactedTensorR\arequest\x12Q\n" +
+	"\x11champion_response\x18\x03 \x03(\v2$.understudy.record.v1.RedactedTensorR\x10championResponse\x12U\n" +
+	"\x13challenger_response\x18\x04 \x03(\v2$.understudy.record.v1.RedactedTensorR\x12challengerResponse\x12\x1e\n" +
+	"\n" +
+	"parameters\x18\x05 \x03(\tR\n" +
+	"parameters\"<\n" +
+	"\x0eRedactedTensor\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\x89\x02\n" +
 	"\tArmResult\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -934,46 +1096,52 @@ func file_understudy_record_v1_record_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_record_v1_record_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_understudy_record_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_understudy_record_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_understudy_record_v1_record_proto_goTypes = []any{
 	(Arm)(0),                             // 0: understudy.record.v1.Arm
 	(Mode)(0),                            // 1: understudy.record.v1.Mode
 	(*Prediction)(nil),                   // 2: understudy.record.v1.Prediction
-	(*ArmResult)(nil),                    // 3: understudy.record.v1.ArmResult
-	(*Comparison)(nil),                   // 4: understudy.record.v1.Comparison
-	(*OutputComparison)(nil),             // 5: understudy.record.v1.OutputComparison
-	(*Cut)(nil),                          // 6: understudy.record.v1.Cut
-	(*Digest)(nil),                       // 7: understudy.record.v1.Digest
-	(*TensorShape)(nil),                  // 8: understudy.record.v1.TensorShape
-	nil,                                  // 9: understudy.record.v1.Prediction.SegmentsEntry
-	(*timestamppb.Timestamp)(nil),        // 10: google.protobuf.Timestamp
-	(*inference.ModelInferRequest)(nil),  // 11: inference.ModelInferRequest
-	(*inference.ModelInferResponse)(nil), // 12: inference.ModelInferResponse
-	(*durationpb.Duration)(nil),          // 13: google.protobuf.Duration
+	(*Redaction)(nil),                    // 3: understudy.record.v1.Redaction
+	(*RedactedTensor)(nil),               // 4: understudy.record.v1.RedactedTensor
+	(*ArmResult)(nil),                    // 5: understudy.record.v1.ArmResult
+	(*Comparison)(nil),                   // 6: understudy.record.v1.Comparison
+	(*OutputComparison)(nil),             // 7: understudy.record.v1.OutputComparison
+	(*Cut)(nil),                          // 8: understudy.record.v1.Cut
+	(*Digest)(nil),                       // 9: understudy.record.v1.Digest
+	(*TensorShape)(nil),                  // 10: understudy.record.v1.TensorShape
+	nil,                                  // 11: understudy.record.v1.Prediction.SegmentsEntry
+	(*timestamppb.Timestamp)(nil),        // 12: google.protobuf.Timestamp
+	(*inference.ModelInferRequest)(nil),  // 13: inference.ModelInferRequest
+	(*inference.ModelInferResponse)(nil), // 14: inference.ModelInferResponse
+	(*durationpb.Duration)(nil),          // 15: google.protobuf.Duration
 }
 var file_understudy_record_v1_record_proto_depIdxs = []int32{
 	1,  // 0: understudy.record.v1.Prediction.mode:type_name -> understudy.record.v1.Mode
 	0,  // 1: understudy.record.v1.Prediction.assigned:type_name -> understudy.record.v1.Arm
 	0,  // 2: understudy.record.v1.Prediction.served:type_name -> understudy.record.v1.Arm
-	10, // 3: understudy.record.v1.Prediction.received_at:type_name -> google.protobuf.Timestamp
-	9,  // 4: understudy.record.v1.Prediction.segments:type_name -> understudy.record.v1.Prediction.SegmentsEntry
-	11, // 5: understudy.record.v1.Prediction.request:type_name -> inference.ModelInferRequest
-	3,  // 6: understudy.record.v1.Prediction.champion:type_name -> understudy.record.v1.ArmResult
-	3,  // 7: understudy.record.v1.Prediction.challenger:type_name -> understudy.record.v1.ArmResult
-	4,  // 8: understudy.record.v1.Prediction.comparison:type_name -> understudy.record.v1.Comparison
-	6,  // 9: understudy.record.v1.Prediction.cut:type_name -> understudy.record.v1.Cut
-	12, // 10: understudy.record.v1.ArmResult.response:type_name -> inference.ModelInferResponse
-	13, // 11: understudy.record.v1.ArmResult.latency:type_name -> google.protobuf.Duration
-	5,  // 12: understudy.record.v1.Comparison.outputs:type_name -> understudy.record.v1.OutputComparison
-	7,  // 13: understudy.record.v1.Cut.request:type_name -> understudy.record.v1.Digest
-	7,  // 14: understudy.record.v1.Cut.champion_response:type_name -> understudy.record.v1.Digest
-	7,  // 15: understudy.record.v1.Cut.challenger_response:type_name -> understudy.record.v1.Digest
-	8,  // 16: understudy.record.v1.Digest.tensors:type_name -> understudy.record.v1.TensorShape
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 3: understudy.record.v1.Prediction.received_at:type_name -> google.protobuf.Timestamp
+	11, // 4: understudy.record.v1.Prediction.segments:type_name -> understudy.record.v1.Prediction.SegmentsEntry
+	13, // 5: understudy.record.v1.Prediction.request:type_name -> inference.ModelInferRequest
+	5,  // 6: understudy.record.v1.Prediction.champion:type_name -> understudy.record.v1.ArmResult
+	5,  // 7: understudy.record.v1.Prediction.challenger:type_name -> understudy.record.v1.ArmResult
+	6,  // 8: understudy.record.v1.Prediction.comparison:type_name -> understudy.record.v1.Comparison
+	8,  // 9: understudy.record.v1.Prediction.cut:type_name -> understudy.record.v1.Cut
+	3,  // 10: understudy.record.v1.Prediction.redaction:type_name -> understudy.record.v1.Redaction
+	4,  // 11: understudy.record.v1.Redaction.request:type_name -> understudy.record.v1.RedactedTensor
+	4,  // 12: understudy.record.v1.Redaction.champion_response:type_name -> understudy.record.v1.RedactedTensor
+	4,  // 13: understudy.record.v1.Redaction.challenger_response:type_name -> understudy.record.v1.RedactedTensor
+	14, // 14: understudy.record.v1.ArmResult.response:type_name -> inference.ModelInferResponse
+	15, // 15: understudy.record.v1.ArmResult.latency:type_name -> google.protobuf.Duration
+	7,  // 16: understudy.record.v1.Comparison.outputs:type_name -> understudy.record.v1.OutputComparison
+	9,  // 17: understudy.record.v1.Cut.request:type_name -> understudy.record.v1.Digest
+	9,  // 18: understudy.record.v1.Cut.champion_response:type_name -> understudy.record.v1.Digest
+	9,  // 19: understudy.record.v1.Cut.challenger_response:type_name -> understudy.record.v1.Digest
+	10, // 20: understudy.record.v1.Digest.tensors:type_name -> understudy.record.v1.TensorShape
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_understudy_record_v1_record_proto_init() }
@@ -987,7 +1155,7 @@ func file_understudy_record_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_record_v1_record_proto_rawDesc), len(file_understudy_record_v1_record_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
