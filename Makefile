@@ -10,6 +10,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 CONTRACT := proto/contract.binpb
 # How long each fuzz test runs.
 FUZZTIME ?= 20s
+# How long each benchmark runs: a time, or a number of rounds such as 20000x.
+BENCHTIME ?= 1s
 # Go flags for `make test`, such as TESTFLAGS='-run TestX -v'.
 TESTFLAGS ?=
 # Package patterns for `make test`.
@@ -63,6 +65,11 @@ fuzz: ## each fuzz test for FUZZTIME (20s)
 			go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; \
 	done
+
+.PHONY: bench
+bench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./spool
+	UNDERSTUDY_REQUIRE_KAFKA=1 go test -run '^$$' -bench 'Encode|CPUPerRecord' -benchtime $(BENCHTIME) ./sink
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, buf lint, buf breaking

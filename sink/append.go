@@ -126,18 +126,33 @@ func (s *Sink) reportIntake() {
 	}
 }
 
-// reportSpool logs the first refusal of the spool in a row, and its end.
+// calm is how long the spool must have refused nothing before that is worth a line: one
+// that is full takes a record now and then.
+const calm = 10 * time.Second
+
+// reportSpool logs when the spool begins to refuse records, for each reason, and when
+// it has stopped to.
 func (s *Sink) reportSpool(err error) {
-	switch {
-	case err != nil && !s.refusing && refusal(err) == DropSpoolFailed:
-		s.log.Error("the spool's disk does not take records, new ones are dropped until it does: check its space and health", "error", err)
-	case err != nil && !s.refusing:
-		s.log.Warn("the spool takes no more records and drops new ones until Kafka catches up: "+
-			"see understudy_records_dropped_total, check the brokers, or give the queue more bytes", "error", err)
-	case err == nil && s.refusing:
-		counts := s.Snapshot()
-		s.log.Info("the spool takes records again", "spool_full_total", counts.Dropped[DropSpoolFull],
-			"spool_failed_total", counts.Dropped[DropSpoolFailed])
+	now := s.opts.Clock()
+	if err == nil {
+		if s.refusing != "" && now.Sub(s.refusedAt) >= calm {
+			s.refusing = ""
+			counts := s.Snapshot()
+			s.log.Info("the spool takes records again", "spool_full_total", counts.Dropped[DropSpoolFull],
+				"spool_failed_total", counts.Dropped[DropSpoolFailed])
+		}
+		return
 	}
-	s.refusing = err != nil
+	why := refusal(err)
+	switch before := s.refusing; {
+	case why == before:
+	case why == DropSpoolFailed:
+		s.log.Error("the spool's disk does not take records, new ones are dropped until it does: check its space and health", "error", err)
+	case why == DropSpoolFull:
+		s.log.Warn("the spool is full and drops new records until Kafka catches up: "+
+			"see understudy_records_dropped_total, check the brokers, or give the spool more bytes", "error", err)
+	default:
+		s.log.Warn("the spool refused a record, which was dropped: compare maxRecordBytes with the spool's maxBytes", "error", err)
+	}
+	s.refusing, s.refusedAt = why, now
 }

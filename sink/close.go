@@ -19,7 +19,7 @@ var (
 	// errHangs says that a part did not end.
 	errHangs = errors.New("the spool's disk hangs")
 	// errIdle says that the flush was not worth the wait.
-	errIdle = errors.New("Kafka takes nothing")
+	errIdle = errors.New("no record is being delivered")
 )
 
 // Close stops the intake, encodes what is there, and delivers until nothing is left or
@@ -43,7 +43,7 @@ func (s *Sink) flush(ctx context.Context) error {
 	defer s.abort()
 	defer context.AfterFunc(ctx, s.abort)()
 	var errs []error
-	if !s.within(s.encoded) {
+	if !within(s.hurry, s.encoded) {
 		s.ledger.dropUnsent(DropShutdown, int(s.appending.Swap(0)))
 		s.emptyIntake()
 		errs = append(errs, fmt.Errorf("append the last records: %w", errHangs))
@@ -51,9 +51,9 @@ func (s *Sink) flush(ctx context.Context) error {
 	s.sender.finish()
 	done := make(chan struct{})
 	go s.watchDelivery(done)
-	sent := s.within(s.sender.ended)
+	sent := within(s.hurry, s.sender.ended)
 	close(done)
-	errs = append(errs, s.closeSpool(sent))
+	errs = append(errs, s.closeSpool(ctx, sent))
 	counts := s.Snapshot()
 	if dropped := counts.Dropped[DropShutdown] - before; dropped > 0 && s.hurry.Err() != nil {
 		s.log.Error("records dropped at shutdown: give the flush more time, or check the brokers and the spool's disk", "records", dropped)
@@ -69,12 +69,12 @@ func (s *Sink) flush(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// within waits for done, at most a grace beyond the time to flush.
-func (s *Sink) within(done <-chan struct{}) bool {
+// within waits for done, at most a grace beyond ctx.
+func within(ctx context.Context, done <-chan struct{}) bool {
 	select {
 	case <-done:
 		return true
-	case <-s.hurry.Done():
+	case <-ctx.Done():
 	}
 	grace := time.NewTimer(closeGrace)
 	defer grace.Stop()
@@ -107,31 +107,25 @@ func (s *Sink) watchDelivery(done <-chan struct{}) {
 	}
 }
 
-// closeSpool ends the spool, which may wait for the disk. sent tells that the sender
-// has ended.
-func (s *Sink) closeSpool(sent bool) error {
-	type result struct {
-		lost int
-		err  error
-	}
-	closed := make(chan result, 1)
+// closeSpool ends the spool, which waits for the disk: within the time to flush, and a
+// little more. sent tells that the sender has ended.
+func (s *Sink) closeSpool(ctx context.Context, sent bool) error {
+	var lost int
+	var err error
+	closed := make(chan struct{})
 	go func() {
-		lost, err := s.spool.Close()
-		closed <- result{lost, err}
+		defer close(closed)
+		lost, err = s.spool.Close()
 	}()
-	patience := time.NewTimer(closePatience)
-	defer patience.Stop()
-	select {
-	case r := <-closed:
-		if sent {
-			r.lost -= s.sender.untrimmed()
-		}
-		s.ledger.dropUnsent(DropShutdown, max(0, r.lost))
-		if r.err != nil {
-			return fmt.Errorf("close the spool: %w", r.err)
-		}
-		return nil
-	case <-patience.C:
+	if !within(ctx, closed) {
 		return fmt.Errorf("close the spool: %w", errHangs)
 	}
+	if sent {
+		lost -= s.sender.untrimmed()
+	}
+	s.ledger.dropUnsent(DropShutdown, max(0, lost))
+	if err != nil {
+		return fmt.Errorf("close the spool: %w", err)
+	}
+	return nil
 }

@@ -6,11 +6,13 @@
 //   - the intake: Record puts an exchange into a queue bounded in count and bytes,
 //     or drops it; the encoder takes it out, makes it a record (an
 //     understudy.record.v1.Prediction on the wire, payloads spliced in as they were
-//     received) and frees the payloads;
-//   - the Spool: encoded records wait there, oldest first, until Kafka has confirmed
-//     them; the one here lives in memory;
+//     received or without what the model's policy leaves out), frees the payloads,
+//     and appends what has piled up as one batch;
+//   - the Spool: records wait there, oldest first, on disk or in memory, until Kafka
+//     has confirmed them;
 //   - the sender: it reads a window of the oldest records, produces them with
-//     acks=all, keeps trying what can heal, and trims what is settled.
+//     acks=all, keeps trying what can heal, puts aside what can't, and trims what is
+//     settled. Each key has one record, so that retries can't change a key's order.
 //
 // One ledger counts every record once through all of that; see Counts.
 //

@@ -99,7 +99,7 @@ func TestFullDiskSpool(t *testing.T) {
 			if got.Dropped[DropSpoolFull] != 2000-got.Spooled || got.Spooled < 10 {
 				t.Errorf("ledger %+v", got)
 			}
-			if err := closeIn(t, s, 10*time.Second); err != nil {
+			if err := closeIn(t, s, 200*time.Millisecond); err != nil {
 				t.Error(err)
 			}
 			c.check(t)
@@ -114,7 +114,7 @@ func TestDamagedRecordOnDisk(t *testing.T) {
 	s := on(t, newBroker(deaf), onDisk(dir))
 	record(t, s, &c, 0, 20)
 	eventually(t, "spooling", func() bool { return s.Snapshot().InFlight == 0 })
-	if err := closeIn(t, s, 10*time.Second); err != nil {
+	if err := closeIn(t, s, 200*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	damage(t, dir, id(7))

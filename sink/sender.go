@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"github.com/understudy-serving/understudy/spool"
 )
 
@@ -19,6 +17,8 @@ const (
 	// maxStrikes is how often one record may get an answer that could be meant for
 	// it or for all, before the broker is taken at its word; see sender.doubt.
 	maxStrikes = 5
+	// quiet is the least time between two log lines about the same.
+	quiet = time.Second
 )
 
 // sender moves records from the spool to Kafka: one goroutine, one write at a time.
@@ -33,20 +33,21 @@ type sender struct {
 	stop     chan struct{} // closed by finish
 	ended    chan struct{}
 
-	window   []*delivery
-	bytes    int    // of records in the window
-	read     uint64 // position of the last record read
-	backoff  time.Duration
-	retryAt  time.Time
-	due      bool      // the batch at hand has all records that had failed before
-	barren   int       // writes in a row that delivered nothing
-	outage   bool      // more than one was barren, for a single one may have held a single record
-	accepted int64     // records that Kafka took, ever
-	rejected time.Time // when one that it refuses was logged last
-	deadLog  time.Time // when a failure of the dead letter topic was
-	rejects  *rejects  // nil where there is no folder for them
-	entries  []spool.Entry
-	batch    []*delivery
+	window               []*delivery
+	bytes                int    // of records in the window
+	read                 uint64 // position of the last record read
+	backoff              time.Duration
+	retryAt              time.Time
+	due                  bool      // the batch at hand has all records that had failed before
+	barren               int       // writes in a row that delivered nothing
+	outage               bool      // more than one was barren, for a single one may have held a single record
+	accepted             int64     // records that Kafka took, ever
+	rejected             time.Time // when one that it refuses was logged last
+	deadLog              time.Time // when a failure of the dead letter topic was, ...
+	damaged, untrimmable time.Time // ... or one of the spool
+	rejects              *rejects  // nil where there is no folder for them
+	entries              []spool.Entry
+	batch                []*delivery
 }
 
 func newSender(s *Sink, h *health, p producer) *sender {
@@ -144,7 +145,10 @@ func (s *sender) fill() (err error) {
 		s.window = append(s.window, d)
 		s.bytes += len(d.record)
 		if err := s.ready(d); err != nil {
-			s.sink.log.Error("a record in the spool is damaged and was dropped: check the spool's disk", "error", err)
+			if now := time.Now(); now.Sub(s.damaged) >= quiet {
+				s.damaged = now
+				s.sink.log.Error("a record in the spool is damaged and was dropped: check the spool's disk", "error", err)
+			}
 			s.sink.ledger.dropUnsent(DropCorrupt, 1)
 			s.settle(d)
 			continue
@@ -260,122 +264,6 @@ func (s *sender) postpone() {
 	s.retryAt = time.Now().Add(s.backoff/2 + rand.N(s.backoff/2+1))
 }
 
-// judge decides what becomes of a record whose write failed, and whether to try it
-// again at once.
-func (s *sender) judge(d *delivery) (again bool) {
-	verdict, reason := classify(d.err)
-	s.sink.metrics.errors.WithLabelValues(reason).Inc()
-	switch {
-	case verdict == heals:
-		return false
-	case verdict == tooLarge && d.company > 1:
-		return true // the producer makes its requests smaller
-	case verdict == tooLarge:
-		return s.shrink(d)
-	case d.company > 1:
-		d.alone = true // find out which one was meant
-		return true
-	case verdict == doubtful && s.doubt(d):
-		return false
-	}
-	return s.reject(d)
-}
-
-// doubt tells whether the broker's answer to a record may have been meant for all
-// records, and will heal: yes, until it has come maxStrikes times while the broker
-// took others.
-func (s *sender) doubt(d *delivery) bool {
-	if d.strikes == 0 {
-		d.seen = s.accepted
-	}
-	d.strikes++
-	return d.strikes < maxStrikes || d.seen == s.accepted
-}
-
-// shrink cuts a record that the broker found too large, harder each time.
-func (s *sender) shrink(d *delivery) (again bool) {
-	for d.cuts < 2 {
-		d.cuts++
-		smaller, err := recut(d.record, d.cuts > 1)
-		if err != nil {
-			break
-		}
-		if len(smaller) >= len(d.record) {
-			continue
-		}
-		s.bytes += len(smaller) - len(d.record)
-		d.record = smaller
-		if s.ready(d) != nil {
-			break
-		}
-		s.sink.metrics.cut.Inc()
-		return true
-	}
-	return s.reject(d)
-}
-
-// reject gives up on d as a record of the topic. It is tried again at once where there
-// is a dead letter topic.
-func (s *sender) reject(d *delivery) (again bool) {
-	first := d.why == nil
-	if first {
-		d.why = d.err
-	}
-	kept := "nowhere, it is lost: configure a spool or a dead letter topic"
-	why := DropRejected
-	switch {
-	case first && s.sink.opts.Kafka.DeadLetterTopic != "":
-		d.alone, d.strikes, again = true, 0, true
-		kept = "topic " + s.sink.opts.Kafka.DeadLetterTopic
-		if s.ready(d) != nil {
-			again = false
-		}
-	case s.rejects != nil:
-		file, err := s.rejects.keep(string(d.message.Key), d.why, d.record)
-		if err != nil {
-			kept = "nowhere, it is lost: " + err.Error()
-			break
-		}
-		kept, why = file, DropDeadLetter
-	}
-	if now := time.Now(); now.Sub(s.rejected) >= time.Second { // one a second is enough to see why
-		s.rejected = now
-		s.sink.log.Error("the broker refuses a record for good: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
-			"id", string(d.message.Key), "bytes", len(d.record), "kept", kept, "error", d.err)
-	}
-	if !again {
-		s.sink.ledger.dropUnsent(why, 1)
-		s.settle(d)
-	}
-	return again
-}
-
-// reportDead logs once a minute that dead letters wait.
-func (s *sender) reportDead(err error) {
-	if now := time.Now(); now.Sub(s.deadLog) >= time.Minute {
-		s.deadLog = now
-		s.sink.log.Error("the dead letter topic does not take records, they wait: create it, and check its ACLs",
-			"topic", s.sink.opts.Kafka.DeadLetterTopic, "error", err)
-	}
-}
-
-// deliver counts a record that Kafka took, as a dead letter if it is one.
-func (s *sender) deliver(d *delivery) {
-	if d.why != nil {
-		s.sink.ledger.dropUnsent(DropDeadLetter, 1)
-	} else {
-		s.accepted++
-		s.sink.ledger.delivered.Add(1)
-	}
-	s.settle(d)
-}
-
-// settle lets go of a record that has been counted.
-func (s *sender) settle(d *delivery) {
-	s.bytes -= len(d.record)
-	d.settled, d.record, d.message, d.why = true, nil, kafka.Message{}, nil
-}
-
 // trim lets the settled records at the front of the window go.
 func (s *sender) trim() {
 	n := 0
@@ -385,7 +273,8 @@ func (s *sender) trim() {
 	if n == 0 {
 		return
 	}
-	if err := s.sink.spool.Trim(s.window[n-1].position); err != nil {
+	if err := s.sink.spool.Trim(s.window[n-1].position); err != nil && time.Since(s.untrimmable) >= quiet {
+		s.untrimmable = time.Now()
 		s.sink.log.Warn("the spool did not forget delivered records, some may be sent twice: check its disk", "error", err)
 	}
 	clear(s.window[:n])

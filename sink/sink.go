@@ -93,8 +93,9 @@ type Sink struct {
 
 	// The encoder's own.
 	records    [][]byte
-	refusing   bool  // the spool refused something of the last batch
-	overrun    int64 // drops at the intake that were logged, ...
+	refusing   rollout.Reason // why the spool refused something lately, ...
+	refusedAt  time.Time      // ... and when last
+	overrun    int64          // drops at the intake that were logged, ...
 	overrunLog time.Time
 }
 

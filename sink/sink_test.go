@@ -37,8 +37,8 @@ func TestFullQueues(t *testing.T) {
 		if got.Dropped[DropIntakeFull] > 0 && l.count("faster than they can be encoded") != 1 {
 			t.Errorf("%d dropped at the intake, logged %d times", got.Dropped[DropIntakeFull], l.count("faster than"))
 		}
-		if s.spool.Stats().Bytes > 10_000 || l.count("drops new ones until Kafka catches up") != 1 {
-			t.Errorf("%d bytes spooled; logged %d times", s.spool.Stats().Bytes, l.count("drops new ones"))
+		if s.spool.Stats().Bytes > 10_000 || l.count("is full and drops new records") != 1 {
+			t.Errorf("%d bytes spooled; logged %d times", s.spool.Stats().Bytes, l.count("is full and drops"))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

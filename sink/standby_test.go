@@ -196,7 +196,7 @@ func TestStartWithoutTheDisk(t *testing.T) {
 			s := on(t, newBroker(deaf), onDisk(dir))
 			record(t, s, &c, 0, 10)
 			eventually(t, "spooling", func() bool { return s.Snapshot().InFlight == 0 })
-			if err := closeIn(t, s, 10*time.Second); err != nil {
+			if err := closeIn(t, s, 200*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
 			gate := gatedFS{gate: make(chan struct{}), err: err}
@@ -217,7 +217,7 @@ func TestStartWithoutTheDisk(t *testing.T) {
 			if got := want(t, s, 0, 30); got.Recovered != 10 {
 				t.Errorf("ledger %+v", got)
 			}
-			if err := closeIn(t, s, 10*time.Second); err != nil {
+			if err := closeIn(t, s, 200*time.Millisecond); err != nil {
 				t.Error(err)
 			}
 			want(t, s, 0, 30)

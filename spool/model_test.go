@@ -50,7 +50,7 @@ func TestPowerLoss(t *testing.T) {
 				sum.add(w.tally)
 			}
 			t.Logf("%+v", sum)
-			if sum.Recovered == 0 || sum.Evicted == 0 || sum.Refused == 0 || sum.Trimmed == 0 { // whatever the mode
+			if sum.Recovered == 0 || sum.Evicted == 0 || sum.Refused == 0 || sum.Trimmed == 0 {
 				t.Error("the test does not reach all it should")
 			}
 		})
@@ -63,7 +63,14 @@ func TestPowerLoss(t *testing.T) {
 var misses = map[string]struct {
 	mode Fsync
 	seed uint64
-}{}
+}{
+	"anchor in Append":      {Never, 456},
+	"anchor in Trim":        {Interval, 1766},
+	"disown in Append":      {Always, 127},
+	"syncRemoved in Append": {Never, 22},
+	"salvage in Close":      {Always, 61},
+	"salvage in syncRound":  {Interval, 689},
+}
 
 // Every fsync is there for a reason: without it a promise breaks.
 func TestEachFsyncIsNeeded(t *testing.T) {

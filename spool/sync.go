@@ -249,5 +249,7 @@ func (d *Disk) adopt(s *segment) {
 	d.segments = slices.Insert(d.segments, slices.Index(d.segments, s)+1, fresh)
 	d.bytes += fresh.onDisk
 	d.mu.Unlock()
-	_ = d.settle(s) // under an older name it ends where the copy begins, too
+	if s.end > s.first || d.remove(s) != nil {
+		_ = d.settle(s) // under an older name it ends where the copy begins, too
+	}
 }
