@@ -23,7 +23,7 @@ const (
 type settings struct {
 	GRPCPort, AdminPort int
 	Broker              string
-	// Dir holds state and audit log.
+	// Dir holds spool, state and audit log.
 	Dir string
 	// Step is the time at each step of the plans.
 	Step time.Duration
@@ -50,11 +50,12 @@ func (s settings) yaml() ([]byte, error) {
 	var out bytes.Buffer
 	err = t.Execute(&out, struct {
 		settings
-		ChampionVersion, ChallengerVersion, Topic, StorePath, AuditPath string
-		HangTimeout                                                     time.Duration
-		ConsecutiveFailures                                             int
+		ChampionVersion, ChallengerVersion, Topic, SpoolPath, StorePath, AuditPath string
+		HangTimeout                                                                time.Duration
+		ConsecutiveFailures                                                        int
 	}{
-		s, championVersion, challengerVersion, topic, filepath.Join(s.Dir, "state.db"), filepath.Join(s.Dir, "audit.jsonl"),
+		s, championVersion, challengerVersion, topic,
+		filepath.Join(s.Dir, "spool"), filepath.Join(s.Dir, "state.db"), filepath.Join(s.Dir, "audit.jsonl"),
 		hangTimeout, consecutiveFailures,
 	})
 	if err != nil {
