@@ -373,3 +373,18 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 		t.Fatal(err)
 	}
 }
+
+// What the file may say of a record's size the sink takes.
+func TestRecordSizesOfTheFileFitTheSink(t *testing.T) {
+	for _, size := range []string{"16KiB", "990KB", "256MiB"} {
+		cfg := parse(t, t.TempDir(), "127.0.0.1:1", `sink: {maxQueueBytes: 1GiB, kafka: {brokers: ["127.0.0.1:1"], maxRecordBytes: `+size+`}}`)
+		a, err := New(cfg, quiet())
+		if err != nil {
+			t.Errorf("%s: %v", size, err)
+			continue
+		}
+		if err := a.Close(); err != nil {
+			t.Errorf("%s: %v", size, err)
+		}
+	}
+}

@@ -63,7 +63,9 @@ func (d *document) model(n node) (m Model, ok bool) {
 	if a, ok := o.fields["challenger"]; ok {
 		m.Challenger = d.challenger(a, m.Name)
 		if m.Challenger != nil && m.Challenger.Spec == m.Champion.Spec && m.Champion.Spec.Target != "" {
-			a.fail("is the champion itself, %s; want another target, model or version", m.Champion.Spec)
+			// No error: a file that finishes a promotion may still have the block, and must not stop a start.
+			d.warn(a.line(), a.path, "is the champion itself, %s: nothing is rehearsed; name another target, model or version, or take the block out", m.Champion.Spec)
+			m.Challenger = nil
 		}
 	}
 	m.RoutingKey = d.routingKey(o)

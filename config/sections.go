@@ -177,7 +177,7 @@ var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 
 func (d *document) kafka(o object, k *Kafka) {
 	// A megabyte of 10⁶ leaves room for headers and batch under a topic's usual 1 MiB.
-	*k = Kafka{Topic: "understudy.predictions", Encoding: "protobuf", Compression: "zstd", MaxRecordBytes: 1_000_000}
+	*k = Kafka{Topic: "understudy.predictions", Encoding: "protobuf", Compression: "zstd", MaxRecordBytes: 990_000}
 	o.need("brokers", `a list of "host:port"`)
 	if n, ok := o.fields["brokers"]; ok {
 		k.Brokers = n.brokers()
@@ -189,7 +189,7 @@ func (d *document) kafka(o object, k *Kafka) {
 	}
 	o.choice("encoding", &k.Encoding, []string{"protobuf", "json"}, []string{"avro"})
 	o.choice("compression", &k.Compression, []string{"none", "gzip", "snappy", "lz4", "zstd"}, nil)
-	size(o, "maxRecordBytes", &k.MaxRecordBytes, 4<<10, 1<<30)
+	size(o, "maxRecordBytes", &k.MaxRecordBytes, 16<<10, 256<<20) // as the sink takes it
 	k.TLS = o.tlsClient()
 	s, ok := o.section("sasl", keys{
 		known: []string{"mechanism", "username", "passwordFile"},
