@@ -14,7 +14,10 @@ import (
 // What the file keeps out of the records is not on the topic, though both models got
 // it and their answers were compared; a reload changes it for the requests to come.
 func TestRecordsWithoutInputs(t *testing.T) {
-	th := open(t, stub(t), func(p *play) { p.Record = `{inputs: digest, redactParameters: ["*"]}` })
+	th := open(t, stub(t), func(p *play) {
+		p.Record = `{inputs: digest, redactParameters: ["*"]}`
+		p.MirrorCap = 100 // every request has its pair
+	})
 	before := th.mustServe(0, 20)
 	th.eventually("the first are recorded", func() bool { return th.metric("understudy_records_delivered_total") == 20 })
 	th.play.Record = ""

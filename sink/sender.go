@@ -14,6 +14,12 @@ const (
 	windowBytes   = 8 << 20
 	backoffMin    = 100 * time.Millisecond
 	backoffMax    = 2 * time.Second
+	// What is read at a time, and how many times as long as a write took the sender then
+	// rests while it works a backlog off. Compressing and sending one at full speed would
+	// take the processor from the requests, right after the outage that users did not notice.
+	readRecords = 512
+	readBytes   = 1 << 20
+	restTimes   = 2
 	// maxStrikes is how often one record may get an answer that could be meant for
 	// it or for all, before the broker is taken at its word; see sender.doubt.
 	maxStrikes = 5
@@ -41,6 +47,7 @@ type sender struct {
 	due                  bool      // the batch at hand has all records that had failed before
 	barren               int       // writes in a row that delivered nothing
 	outage               bool      // more than one was barren, for a single one may have held a single record
+	backlog              int       // records in the spool after the last write
 	accepted             int64     // records that Kafka took, ever
 	rejected             time.Time // when one that it refuses was logged last
 	deadLog              time.Time // when a failure of the dead letter topic was, ...
@@ -82,7 +89,9 @@ func (s *sender) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		batch, stopped, drained := s.next()
 		if len(batch) > 0 {
+			began := time.Now()
 			s.send(ctx, batch)
+			s.rest(ctx, time.Since(began))
 			continue
 		}
 		if drained {
@@ -100,6 +109,23 @@ func (s *sender) run(ctx context.Context) {
 	s.trim()
 }
 
+// rest leaves the processor to the requests after a write that took so long, while a
+// backlog is worked off: not when it grows all the same, and not at the end.
+func (s *sender) rest(ctx context.Context, took time.Duration) {
+	before := s.backlog
+	s.backlog = s.sink.spool.Stats().Records
+	if s.backlog < readRecords || s.backlog >= before {
+		return
+	}
+	t := time.NewTimer(restTimes * took)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.stop:
+	case <-ctx.Done():
+	}
+}
+
 // next returns what is due: failed records when their backoff is over, and fresh
 // ones unless nothing gets through. drained says that after finish nothing is left.
 func (s *sender) next() (batch []*delivery, stopped, drained bool) {
@@ -112,12 +138,16 @@ func (s *sender) next() (batch []*delivery, stopped, drained bool) {
 	if s.outage && !s.due {
 		return nil, stopped, false
 	}
+	probing := s.outage // then what has failed is enough to find out with
 	s.outage = false
 	s.batch = s.batch[:0]
 	for _, d := range s.window {
 		if !d.settled && s.due {
 			s.batch = append(s.batch, d)
 		}
+	}
+	if probing && len(s.batch) > 0 {
+		return s.batch, stopped, false
 	}
 	err := s.fill()
 	if err != nil {
@@ -130,7 +160,7 @@ func (s *sender) next() (batch []*delivery, stopped, drained bool) {
 
 // fill reads fresh records into the window and the batch.
 func (s *sender) fill() (err error) {
-	room, bytes := windowRecords-len(s.window), windowBytes-s.bytes
+	room, bytes := min(windowRecords-len(s.window), readRecords), min(windowBytes-s.bytes, readBytes)
 	if room <= 0 || bytes <= 0 {
 		return nil
 	}

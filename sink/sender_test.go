@@ -292,3 +292,44 @@ func TestCutOffWriteThatGotThrough(t *testing.T) {
 		c.check(t)
 	})
 }
+
+// A backlog is worked off with rests in between, for the requests' sake, unless it grows
+// all the same; Close does not rest.
+func TestCatchingUpRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const records = 20 * readRecords
+		var c tally
+		var down atomic.Bool
+		down.Store(true)
+		b := newBroker(func(*delivery, int) error {
+			if down.Load() {
+				return kafka.NotLeaderForPartition
+			}
+			return nil
+		})
+		b.took = 10 * time.Millisecond
+		s := on(t, b)
+		for i := range records {
+			record(t, s, &c, i, i+1)
+			if i%1000 == 0 {
+				synctest.Wait() // no faster than the encoder
+			}
+		}
+		synctest.Wait()
+		want(t, s, 0, records)
+		down.Store(false)
+		for s.Snapshot().Delivered == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		began := time.Now()
+		time.Sleep(150 * time.Millisecond) // five writes with rests, or fifteen without
+		if got := s.Snapshot().Delivered; got > 8*readRecords {
+			t.Errorf("%d records were sent in %s, in writes of 10 ms and %d records: want rests in between", got, time.Since(began), readRecords)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		want(t, s, records, 0)
+		c.check(t)
+	})
+}
