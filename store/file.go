@@ -34,7 +34,7 @@ type File struct {
 }
 
 // NewFile returns the store at path without touching the disk. The first use makes the
-// file, with mode 0600, and its folder, where they are missing.
+// file, with mode 0600, where it is missing; its folder must exist.
 func NewFile(path string) *File {
 	return &File{path: path, opened: opener{path: path}, turn: make(chan struct{}, 1)}
 }

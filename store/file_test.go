@@ -69,7 +69,7 @@ func TestFileOpenedLate(t *testing.T) {
 }
 
 func TestStatesOutliveTheProcess(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "folder", "state.db")
+	path := filepath.Join(t.TempDir(), "state.db")
 	f := open(t, path)
 	if err := f.CompareAndSwap(t.Context(), 0, simple(4)); err != nil {
 		t.Fatal(err)
@@ -311,21 +311,19 @@ func TestAValueOfALaterVersionIsRefusedAndKept(t *testing.T) {
 	})
 }
 
-func TestAFolderThatCannotBeMade(t *testing.T) {
-	blocker := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(blocker, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(blocker, "state.db")
+// A folder that is not there may be a volume that is not mounted: nothing is known of
+// the rollouts until it is.
+func TestAFolderThatIsNotThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "volume", "state.db")
 	f := store.NewFile(path)
 	defer f.Close()
 	if _, err := f.Load(t.Context(), "m"); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), path) {
-		t.Errorf("%v", err)
+		t.Errorf("%v, want ErrUnavailable that names the file", err)
 	}
-	if err := os.Remove(blocker); err != nil {
+	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Load(t.Context(), "m"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("once the folder can be made: %v", err)
+		t.Errorf("once the folder is there: %v", err)
 	}
 }

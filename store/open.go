@@ -79,8 +79,9 @@ func (o *opener) open() error {
 	case o.db != nil:
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(o.path), 0o750); err != nil {
-		return fmt.Errorf("make its folder: %w", err)
+	// Not made here: a volume that is not mounted would look like a store without rollbacks.
+	if _, err := os.Stat(filepath.Dir(o.path)); err != nil {
+		return fmt.Errorf("its folder must exist, on a volume that outlives the process: %w", err)
 	}
 	var file *os.File
 	options := &bolt.Options{Timeout: lockWait, MaxSize: o.maxSize, NoStatistics: true,
