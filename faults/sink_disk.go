@@ -25,7 +25,7 @@ func diskFull(ctx context.Context, r *rig, f *finding) error {
 		return err
 	}
 	disk := filepath.Join(r.dir, r.name("disk"))
-	if err := r.smallDisk(disk); err != nil {
+	if err := r.smallDisk(disk, diskBytes); err != nil {
 		return err
 	}
 	g, err := r.serving(ctx, "disk", b, b.line.addr(), func(p *play) {
@@ -50,12 +50,12 @@ func diskFull(ctx context.Context, r *rig, f *finding) error {
 	return settleDisk(ctx, r, g, b, l, f)
 }
 
-// smallDisk mounts a small disk at dir until the row ends.
-func (r *rig) smallDisk(dir string) error {
+// smallDisk mounts a disk of bytes at dir until the row ends.
+func (r *rig) smallDisk(dir string, bytes int64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := mountMemory(dir, diskBytes); err != nil {
+	if err := mountMemory(dir, bytes); err != nil {
 		return err
 	}
 	r.after(func() {
@@ -66,10 +66,12 @@ func (r *rig) smallDisk(dir string) error {
 	return nil
 }
 
+const droppedMetric = "understudy_records_dropped_total"
+
 // dropped returns how many records the gateway has given up.
 func (g *gateway) dropped(ctx context.Context) (float64, error) {
 	m, err := g.scrape(ctx)
-	return m.sum("understudy_records_dropped_total"), err
+	return m.sum(droppedMetric), err
 }
 
 // awaitOverfull returns when records are being dropped.
@@ -181,6 +183,15 @@ func settleDisk(ctx context.Context, r *rig, g *gateway, b *broker, l *load, f *
 	}
 	rec := t.reconcile(answers)
 	f.check(int64(len(rec.missing)) == account.dropped, "%d ids missing on the topic, %d counted as dropped", len(rec.missing), account.dropped)
+	m, err := g.scrape(ctx)
+	if err != nil {
+		return err
+	}
+	after := m.sum(droppedMetric)
+	for _, reason := range []string{"intake_full", "spool_full", "spool_failed", "too_large"} {
+		after -= m.sum(droppedMetric, `reason="`+reason+`"`)
+	}
+	f.check(after == 0, "%.0f of these acknowledged before", after)
 	f.sound(t, rec)
 	f.check(account.adds() && account.eligible == int64(len(answers)), "%s", account)
 	_, err = g.terminate(ctx)

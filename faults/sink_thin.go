@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	// thinBytes is how large the disk seems, diskBytes how much room there is for it.
-	thinBytes = 256 << 20
+	// thinBytes is how large the disk seems, and thinRoom how much there is for it.
+	thinBytes, thinRoom = 256 << 20, 12 << 20
+	// thinRate and thinPadding are what clients send. While fsyncs fail, for a few
+	// seconds, that is less than the spool keeps in memory of what it could not sync.
+	thinRate, thinPadding = 60, 16 << 10
 	// failures is how many fsyncs must have failed before the disk is given room.
 	failures = 3
 )
@@ -34,18 +37,18 @@ func fsyncFails(ctx context.Context, r *rig, f *finding) error {
 	if err != nil {
 		return err
 	}
-	l, err := newLoad(r, diskRate, 1, g)
+	l, err := newLoad(r, thinRate, 1, g)
 	if err != nil {
 		return err
 	}
-	l.padding = diskPad
+	l.padding = thinPadding
 	stop := l.start()
 	b.line.set(quality{down: true})
 	r.progress("no Kafka: the spool grows on a disk that loses what it takes")
 	if err := g.awaitAbandoned(ctx, failures); err != nil {
 		return err
 	}
-	if err := rest(ctx, pick(r, 10*time.Second, 2*time.Second)); err != nil {
+	if err := rest(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	m, err := g.scrape(ctx)
@@ -95,7 +98,7 @@ type thinDisk struct{ dir, room string }
 func (r *rig) thinDisk(ctx context.Context) (*thinDisk, error) {
 	base := filepath.Join(r.dir, r.name("thin"))
 	d := &thinDisk{dir: filepath.Join(base, "disk"), room: filepath.Join(base, "room")}
-	if err := r.smallDisk(d.room); err != nil {
+	if err := r.smallDisk(d.room, thinRoom); err != nil {
 		return nil, err
 	}
 	image := filepath.Join(d.room, "image")
