@@ -37,7 +37,7 @@ func sinkRows() []row {
 		{"spool's disk full (a small tmpfs)",
 			"no call fails; drops counted, to the record; takes records again without a restart; 0 acknowledged records lost", limit, quick, diskFull},
 		{"disk takes writes and fails their fsync (a thin disk without room)",
-			"no call fails; the segment is abandoned; drops counted, to the record; 0 acknowledged records lost", limit, quick, fsyncFails},
+			"no call fails; the segment is abandoned and what it held copied from memory: 0 acknowledged records lost; drops counted, to the record", limit, quick, fsyncFails},
 		{"writes and fsyncs fail (spool on a fault file system)",
 			"the file is abandoned, a new one opened; nothing acknowledged falsely: 0 acknowledged records lost, uncounted or altered", limit, quick, diskErrors},
 		{"power loss (a model of a file system that forgets)",
