@@ -154,9 +154,9 @@ func (a *App) buildAdmin() error {
 	}
 	var tokens []admin.Token
 	for _, t := range a.cfg.Admin.Tokens {
-		role := admin.RoleViewer
-		if t.Role == config.RoleOperator {
-			role = admin.RoleOperator
+		role, err := admin.ParseRole(t.Role)
+		if err != nil {
+			return fmt.Errorf("admin.tokens: %s: %w", t.Name, err)
 		}
 		tokens = append(tokens, admin.Token{Name: t.Name, Role: role, File: t.File})
 	}
