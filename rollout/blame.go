@@ -87,7 +87,14 @@ type Outcome struct {
 	Blame    Blame
 	// Latency is 0 where no call was made.
 	Latency time.Duration
-	// Weight and Entered are those of the moment of routing.
+	// Weight and Entered are those of the moment of routing, of which Stamp keeps the rest.
 	Weight  Weight
 	Entered uint64
+	Stamp   Stamp
+	// Age is the time from routing to the client's answer, or of a copy to its end.
+	Age time.Duration
+	// ID is the gateway's own of the request, and Comparison what its predictions differ in;
+	// where Paired only.
+	ID         string
+	Comparison *Comparison
 }

@@ -12,6 +12,7 @@ type Configured struct {
 	// Challenger is the zero Spec where the file has none.
 	Challenger Spec
 	Plan       Plan
+	Rules      Rules
 }
 
 // Configure returns the state that a config file leads to, given the stored one (the
@@ -37,7 +38,7 @@ func (s State) Configure(c Configured, now time.Time) (next State, changed bool)
 	next.Revision++
 	// The challenger that this file starts on stage, if it starts one.
 	begin := func(reason string) (State, bool) {
-		next.Champion, next.Challenger, next.Plan = c.Champion, c.Challenger, slices.Clone(c.Plan)
+		next.Champion, next.Challenger, next.Plan, next.Rules = c.Champion, c.Challenger, slices.Clone(c.Plan), c.Rules
 		if !next.HasChallenger() {
 			next.Mode, next.Weight, next.Step, next.Paused, next.Override = ModeChampion, 0, 0, false, false
 			return next.log(Event{Kind: EventConfigure, Actor: "config", Reason: reason}, now), true

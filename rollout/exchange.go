@@ -17,8 +17,10 @@ type Exchange struct {
 	Model    string
 	Revision uint64
 	Entered  uint64
-	Mode     Mode
-	Weight   Weight
+	// Stamp is the evidence's. Not recorded.
+	Stamp  Stamp
+	Mode   Mode
+	Weight Weight
 	// Assigned is the split's choice; Served answered the client.
 	Assigned, Served Arm
 	Diverted         Reason
@@ -95,10 +97,20 @@ type OutputComparison struct {
 	Finding Finding
 	// Elements were compared (rows, for CompareClass); Differing of them differ.
 	Elements, Differing uint64
-	// MaxAbsDiff and MeanAbsDiff run over elements where both sides are finite.
-	MaxAbsDiff, MeanAbsDiff float64
+	// MaxAbsDiff, MeanAbsDiff and MeanDiff (challenger − champion) run over elements where
+	// both sides are finite.
+	MaxAbsDiff, MeanAbsDiff, MeanDiff float64
+	// Scores are the first pairs of finite elements, for CompareScore; at most MaxScores.
+	// Not recorded.
+	Scores []ScorePair
 	// NonFinite counts elements where the sides are not equally NaN or infinite.
 	NonFinite uint64
 	// ChampionClass and ChallengerClass are the first row's labels, for CompareClass.
 	ChampionClass, ChallengerClass string
 }
+
+// MaxScores bounds OutputComparison.Scores: a batch of thousands must not outvote others.
+const MaxScores = 32
+
+// ScorePair is one element of a score output, as both arms have it.
+type ScorePair struct{ Champion, Challenger float64 }

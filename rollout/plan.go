@@ -28,6 +28,12 @@ type Step struct {
 	MinRequests int64 `json:"min_requests,omitempty"`
 	// Manual marks `pause: {}`, which waits for Resume.
 	Manual bool `json:"manual,omitempty"`
+	// MaxDuration is when the step should have been passed; 0 is never. OnMaxDuration is
+	// what follows: RollBack, or Hold, which leaves the step to an operator.
+	MaxDuration   time.Duration `json:"max_duration,omitempty"`
+	OnMaxDuration Reaction      `json:"on_max_duration,omitempty"`
+	// Gates replace those of the rules with the same names while the rollout is here.
+	Gates []Gate `json:"gates,omitempty"`
 }
 
 // String returns the step in a few words, such as "shadow" or "setWeight 5%".

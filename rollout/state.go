@@ -25,9 +25,11 @@ type State struct {
 	// Override says that SetMode put mode and weight beside the plan.
 	Override bool `json:"override,omitempty"`
 
-	Plan       Plan `json:"plan"`
-	Champion   Spec `json:"champion"`
-	Challenger Spec `json:"challenger"`
+	Plan Plan `json:"plan"`
+	// Rules belong to the Rollout, as the plan does.
+	Rules      Rules `json:"rules"`
+	Champion   Spec  `json:"champion"`
+	Challenger Spec  `json:"challenger"`
 
 	// Changes are the last ones, newest first, at most MaxChanges.
 	Changes []Change `json:"changes"`

@@ -42,8 +42,9 @@ type Event struct {
 	Weight Weight
 	// Full is Promote's: skip the rest of the plan.
 	Full bool
-	// Plan is Retry's: the plan that the file has now.
-	Plan Plan
+	// Plan and Rules are Retry's: those that the file has now.
+	Plan  Plan
+	Rules Rules
 }
 
 // Apply returns the state after e, with the next revision. A refusal wraps
@@ -65,7 +66,7 @@ func (s State) Apply(e Event, now time.Time) (State, error) {
 	case EventResume:
 		next.resume()
 	case EventRetry:
-		next.Plan = slices.Clone(e.Plan)
+		next.Plan, next.Rules = slices.Clone(e.Plan), e.Rules
 		next.start()
 	case EventSetMode:
 		err = next.setMode(e)

@@ -23,6 +23,8 @@ type Figures struct {
 	Mirror               MirrorFigures
 	// Fallbacks counts challenger failures that the champion's answer hid.
 	Fallbacks int64
+	// Judgement is what the gates say; its zero value where nothing is judged.
+	Judgement Judgement
 }
 
 // ArmFigures count live requests, as assigned.

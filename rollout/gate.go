@@ -1,0 +1,117 @@
+package rollout
+
+import (
+	"slices"
+	"time"
+)
+
+// Metric names what a gate looks at.
+type Metric string
+
+// The metrics.
+const (
+	// ErrorRate compares the shares of requests that fail by the arm's own fault.
+	ErrorRate Metric = "error-rate"
+	// SlowRate compares the shares of requests not answered within Gate.SlowerThan.
+	SlowRate Metric = "slow-rate"
+	// TailLatency compares the champion's slowest hundredth with the challenger's.
+	TailLatency Metric = "tail-latency"
+	// Disagreement bounds the share of pairs whose predictions disagree.
+	Disagreement Metric = "disagreement"
+	// ScoreShift bounds the mean difference of a score output, challenger − champion.
+	ScoreShift Metric = "score-shift"
+	// Drift bounds how far the distribution of a score output moved.
+	Drift Metric = "drift"
+)
+
+// Reaction is what follows where a gate fails or a step takes too long.
+type Reaction string
+
+// The reactions.
+const (
+	RollBack Reaction = "rollback"
+	Hold     Reaction = "hold"
+)
+
+// Gate is one judgement that a rollout has to stand. Which fields count hangs on Metric.
+type Gate struct {
+	Metric Metric `json:"metric"`
+	// Output is the score output of ScoreShift and Drift.
+	Output string `json:"output,omitempty"`
+	// Margin is how much worse than the champion the challenger may be: a share of
+	// requests (0.02 is 2 percentage points), or where Relative a share of the champion's
+	// rate; of its latency for TailLatency, which is always Relative.
+	Margin   float64 `json:"margin,omitempty"`
+	Relative bool    `json:"relative,omitempty"`
+	// Limit is the largest share for Disagreement, the largest absolute shift for
+	// ScoreShift, the largest population stability index for Drift.
+	Limit float64 `json:"limit,omitempty"`
+	// Range bounds the differences of ScoreShift: they are clamped to [−Range, Range].
+	Range float64 `json:"range,omitempty"`
+	// SlowerThan is SlowRate's.
+	SlowerThan time.Duration `json:"slower_than,omitempty"`
+	// Horizon is the age since routing at which a request is judged, the same for both arms.
+	Horizon time.Duration `json:"horizon"`
+	// Share is the gate's part of Rules.Alpha, over 0 to 1; 0 for a DryRun.
+	Share float64 `json:"share"`
+	// MinRequests is the least evidence at a step for a pass: requests of both arms, or pairs.
+	MinRequests int64 `json:"min_requests"`
+	// DryRun gates are judged and shown, and have no effect.
+	DryRun bool `json:"dry_run,omitempty"`
+	// InShadow and InCanary say in which modes the gate applies.
+	InShadow bool `json:"in_shadow"`
+	InCanary bool `json:"in_canary"`
+	// OnFail is RollBack, or Hold where a failed gate only keeps the step.
+	OnFail Reaction `json:"on_fail"`
+}
+
+// Name tells the gates of a model apart, such as "error-rate" or "drift(probability)".
+func (g Gate) Name() string {
+	if g.Output == "" {
+		return string(g.Metric)
+	}
+	return string(g.Metric) + "(" + g.Output + ")"
+}
+
+// In tells whether the gate applies in the mode.
+func (g Gate) In(m Mode) bool {
+	return g.InShadow && m == ModeShadow || g.InCanary && m == ModeCanary
+}
+
+// Paired tells whether the gate's evidence is pairs of predictions for the same request:
+// always in shadow, and in canary for those metrics that compare predictions.
+func (g Gate) Paired(m Mode) bool {
+	return m == ModeShadow || g.Metric == Disagreement || g.Metric == ScoreShift || g.Metric == Drift
+}
+
+// Rules are how a rollout is judged. They hold for all of it, so that the budget of false
+// alarms is fixed before the first request.
+type Rules struct {
+	// Alpha bounds the chance that a challenger that is no worse is ever rolled back by a
+	// gate: one budget over all gates and cohorts. A pass is wrong at most so often, too.
+	Alpha float64 `json:"alpha,omitempty"`
+	// Gates have different names.
+	Gates []Gate `json:"gates,omitempty"`
+	// Segments are sources of cohorts, such as "parameter:region", at most MaxSegmentSources.
+	Segments []string `json:"segments,omitempty"`
+	// MaxCohorts are judged for each source, the first that come; the rest is one, "other".
+	MaxCohorts int `json:"max_cohorts,omitempty"`
+}
+
+// MaxSegmentSources bounds Rules.Segments.
+const MaxSegmentSources = 4
+
+// GatesAt returns the gates with what the step overrides, in the order of Rules.
+func (s State) GatesAt(step int) []Gate {
+	gates := slices.Clone(s.Rules.Gates)
+	if step < 0 || step >= len(s.Plan) {
+		return gates
+	}
+	for _, o := range s.Plan[step].Gates {
+		if i := slices.IndexFunc(gates, func(g Gate) bool { return g.Name() == o.Name() }); i >= 0 {
+			o.Share = gates[i].Share // the budget is fixed for the rollout
+			gates[i] = o
+		}
+	}
+	return gates
+}

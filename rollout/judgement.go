@@ -1,0 +1,132 @@
+package rollout
+
+import "time"
+
+// Verdict is what a gate says.
+type Verdict string
+
+// The verdicts.
+const (
+	// Pass says that the challenger is shown to be no worse than the margin.
+	Pass Verdict = "pass"
+	// Fail says that it is shown to be worse.
+	Fail Verdict = "fail"
+	// Inconclusive says that neither is shown yet.
+	Inconclusive Verdict = "inconclusive"
+)
+
+// Judgement is all that the gates say of a rollout.
+type Judgement struct {
+	// Alpha is the budget of false alarms, Rules.Alpha.
+	Alpha float64 `json:"alpha"`
+	// LogEvidence is the natural logarithm of the evidence against the challenger, all
+	// gates and cohorts together; at ln(1/Alpha) it is rolled back.
+	LogEvidence float64 `json:"log_evidence"`
+	// Gates has each gate for all requests, in the order of the rules, and behind it its
+	// cohorts, the worst first.
+	Gates []GateReport `json:"gates,omitempty"`
+	// Shadow has the gates for all requests as the rehearsal left them; empty before canary.
+	Shadow []GateReport `json:"shadow,omitempty"`
+	Split  SplitReport  `json:"split"`
+	// Uncounted requests found no room to wait for their judgement. They are left out
+	// before anything is known of them, so verdicts stay true.
+	Uncounted int64 `json:"uncounted,omitempty"`
+	// Worst are the pairs that disagree most, at most MaxWorst, worst first.
+	Worst []Disagreeing `json:"worst,omitempty"`
+	// Rate is the requests a second that were counted lately.
+	Rate float64 `json:"rate"`
+}
+
+// MaxWorst bounds Judgement.Worst.
+const MaxWorst = 10
+
+// GateReport is one gate's verdict for all requests or for one cohort, with its evidence.
+type GateReport struct {
+	Gate Gate `json:"gate"`
+	// Segment is the cohort, such as "region=eu"; empty for all requests.
+	Segment string `json:"segment,omitempty"`
+	// Applies is false where the gate does not judge this mode, or a cohort has too few
+	// requests to be judged: then it neither holds nor passes anything.
+	Applies bool    `json:"applies"`
+	Verdict Verdict `json:"verdict"`
+	// Why says it in one sentence.
+	Why string `json:"why"`
+	// LogFail is the natural logarithm of the evidence for a fail since the rollout began,
+	// Prior its share of the budget: alone it fails at ln(1/(Prior·Alpha)). LogPass is the
+	// evidence for a pass at this step, which passes at ln(1/Alpha).
+	LogFail float64 `json:"log_fail"`
+	LogPass float64 `json:"log_pass"`
+	Prior   float64 `json:"prior"`
+	// Counts are those of the step.
+	Counts GateCounts `json:"counts"`
+	// Estimate is of what the gate judges: a difference of rates or means, a ratio of
+	// rates, a rate, an index. It lies between Low and High at 1 − Alpha, however often one
+	// looks; Low > High where there is no interval.
+	Estimate float64 `json:"estimate"`
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	// Missing is how many more requests (or pairs) a pass takes if all goes on as it has at
+	// this step; negative where none is in sight. Expected is the time at the current traffic.
+	Missing  int64         `json:"missing"`
+	Expected time.Duration `json:"expected"`
+}
+
+// GateCounts are what a gate has counted.
+type GateCounts struct {
+	// Champion and Challenger requests were judged live, as assigned; Bad ones failed or
+	// were slow.
+	Champion      int64 `json:"champion,omitempty"`
+	ChampionBad   int64 `json:"champion_bad,omitempty"`
+	Challenger    int64 `json:"challenger,omitempty"`
+	ChallengerBad int64 `json:"challenger_bad,omitempty"`
+	// Pairs are requests with both arms' results. In ChallengerOnly of them the challenger
+	// alone was bad (or, for Disagreement, they disagree), in ChampionOnly the champion.
+	Pairs          int64 `json:"pairs,omitempty"`
+	ChallengerOnly int64 `json:"challenger_only,omitempty"`
+	ChampionOnly   int64 `json:"champion_only,omitempty"`
+}
+
+// SplitReport says whether the split itself can be trusted.
+type SplitReport struct {
+	// Void says that it can't: no verdict counts, and the rollout holds.
+	Void bool   `json:"void"`
+	Why  string `json:"why"`
+	// LogEvidence is the natural logarithm of the evidence that keys (or missing results)
+	// do not fall on the arms as the weight says; void at ln 1000.
+	LogEvidence float64 `json:"log_evidence"`
+	// Champion and Challenger count the keys first seen in canary, by arm.
+	Champion   int64 `json:"champion"`
+	Challenger int64 `json:"challenger"`
+}
+
+// Disagreeing is a pair of predictions that disagree.
+type Disagreeing struct {
+	// ID is the gateway's, the record's key on the topic.
+	ID      string `json:"id"`
+	Output  string `json:"output"`
+	Finding string `json:"finding"`
+	// Difference is the largest absolute difference of an element.
+	Difference float64 `json:"difference"`
+	// Champion and Challenger are class labels, where the output is compared as classes.
+	Champion   string `json:"champion,omitempty"`
+	Challenger string `json:"challenger,omitempty"`
+	Segment    string `json:"segment,omitempty"`
+}
+
+// Routing is a request at the moment when its arm was chosen.
+type Routing struct {
+	At time.Time
+	// Key is the routing key. Keyed is false where the request has none of its own and is
+	// spread by the gateway's id.
+	Key   string
+	Keyed bool
+	// Segments are the request's values for Rules.Segments, in that order; empty where
+	// it has none. They may be parts of the request's bytes.
+	Segments [MaxSegmentSources]string
+	Arm      Arm
+	Weight   Weight
+	Entered  uint64
+}
+
+// Stamp says where a routed request waits for its judgement; 0 is nowhere.
+type Stamp uint64
