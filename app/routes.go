@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,6 +159,10 @@ func (r *routes) route(m *model, used map[connKey]bool) (gateway.Route, error) {
 	}
 	for _, k := range m.settings.RoutingKey {
 		out.RoutingKey = append(out.RoutingKey, gateway.KeySource{Kind: k.Kind, Name: k.Name})
+	}
+	for _, source := range s.Rules.Segments {
+		kind, name, _ := strings.Cut(source, ":")
+		out.Segments = append(out.Segments, gateway.KeySource{Kind: kind, Name: name})
 	}
 	if m.settings.Challenger != nil {
 		out.ChallengerTimeout = m.settings.Challenger.Timeout

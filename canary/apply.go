@@ -143,7 +143,7 @@ func (m *model) retry(e rollout.Event) (rollout.Event, error) {
 		return e, fmt.Errorf("%w: retry: the file's challenger is %s, the one rolled back is %s; the file's starts by itself once its state is stored",
 			rollout.ErrNotAllowed, m.conf.Challenger, s.Challenger)
 	}
-	e.Plan = m.conf.Plan
+	e.Plan, e.Rules = m.conf.Plan, m.conf.Rules
 	return e, nil
 }
 
@@ -252,7 +252,7 @@ func (c *Conductor) land(m *model, after rollout.State) error {
 		return &rollout.StaleError{Model: m.name, Expected: after.Revision - 1, Current: now}
 	case m.owed == nil && now.Revision >= after.Revision: // the watch was here first
 	default:
-		c.show(m, after, rollout.Progress{})
+		c.show(m, after, restored{})
 	}
 	return nil
 }
@@ -268,7 +268,7 @@ func (c *Conductor) adopt(s rollout.State) {
 	defer m.mu.Unlock()
 	c.recall(m, s)
 	if m.loaded && m.owed == nil && s.Revision > m.live.State.Revision {
-		c.show(m, s, rollout.Progress{})
+		c.show(m, s, restored{})
 	}
 }
 

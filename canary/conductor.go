@@ -24,6 +24,10 @@ type Store interface {
 	CompareAndSwap(ctx context.Context, expected uint64, next rollout.State) error
 	SaveProgress(ctx context.Context, model string, p rollout.Progress) error
 	LoadProgress(ctx context.Context, model string) (rollout.Progress, error)
+	// SaveEvidence stores next in place of the version expected, 0 for none, or returns
+	// rollout.ErrStale.
+	SaveEvidence(ctx context.Context, model string, expected uint64, next rollout.StoredEvidence) error
+	LoadEvidence(ctx context.Context, model string) (rollout.StoredEvidence, error)
 	// Watch calls back with every stored state and every change until ctx ends.
 	Watch(ctx context.Context, changed func(rollout.State)) error
 }
@@ -53,7 +57,9 @@ type Options struct {
 	Elapsed func() time.Duration
 	// Tick is how often plans are looked at and failed writes retried; 1 s where 0.
 	Tick time.Duration
-	// SaveEvery is how often progress is stored; 5 s where 0.
+	// JudgeEvery is how often gates look for a reason to roll back; 200 ms where 0.
+	JudgeEvery time.Duration
+	// SaveEvery is how often progress and evidence are stored; 5 s where 0.
 	SaveEvery time.Duration
 	// StoreTimeout bounds each visit to the store; 3 s where 0.
 	StoreTimeout time.Duration
@@ -77,6 +83,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Tick = cmp.Or(o.Tick, time.Second)
+	o.JudgeEvery = cmp.Or(o.JudgeEvery, 200*time.Millisecond)
 	o.SaveEvery = cmp.Or(o.SaveEvery, 5*time.Second)
 	o.StoreTimeout = cmp.Or(o.StoreTimeout, 3*time.Second)
 	o.SettleWithin = cmp.Or(o.SettleWithin, 250*time.Millisecond)
@@ -144,13 +151,26 @@ func NewConductor(o Options) *Conductor {
 }
 
 // Run moves the models along their plans until ctx ends, and answers trips of their
-// breakers at once. Let it run until the data path has stopped, then Close.
+// breakers and failed gates at once. Let it run until the data path has stopped, then Close.
 func (c *Conductor) Run(ctx context.Context) {
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context){c.answerTrips, c.payDebts, c.watch, c.keepTime} {
+	for _, loop := range []func(context.Context){c.answerTrips, c.judgeAll, c.payDebts, c.watch, c.keepTime} {
 		loops.Go(func() { loop(ctx) })
 	}
 	loops.Wait()
+}
+
+// Look does what Run would have done by now, once, for those who keep their own time: it
+// takes the place of Run. Clocks are those of the Options.
+func (c *Conductor) Look(ctx context.Context) {
+	for _, m := range c.all() {
+		c.answerTrip(m)
+		c.judge(m)
+	}
+	c.tick(ctx)
+	for _, m := range c.all() {
+		c.pay(ctx, m)
+	}
 }
 
 // closeWithin is what Close has at least, however late its caller is: a rollback that
@@ -192,6 +212,7 @@ func (c *Conductor) finish(ctx context.Context, m *model) error {
 	}
 	c.pay(ctx, m)
 	c.saveProgress(ctx, m)
+	c.saveEvidence(ctx, m)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var failed []error

@@ -104,5 +104,5 @@ func (c *Conductor) playOn(m *model) {
 	if !m.loaded {
 		s = rollout.State{Model: m.name, Mode: rollout.ModeChampion, Champion: m.conf.Champion}
 	}
-	c.show(m, s, rollout.Progress{})
+	c.show(m, s, restored{})
 }

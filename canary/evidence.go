@@ -2,7 +2,9 @@ package canary
 
 import (
 	"sync/atomic"
+	"time"
 
+	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -15,6 +17,8 @@ type Evidence struct {
 	compared, disagreed            atomic.Int64
 	skipped                        [len(skipReasons)]atomic.Int64
 	step                           atomic.Pointer[stepCounts]
+	// bench is nil without a challenger.
+	bench *bench
 }
 
 type armCounts struct {
@@ -33,26 +37,63 @@ type stepCounts struct {
 var skipReasons = [...]rollout.Reason{rollout.NotSampled, rollout.NotCalled, rollout.Shed, rollout.BreakerOpen,
 	rollout.Cap, rollout.ShortDeadline, "other"}
 
-// NewEvidence returns evidence that counts for the step entered at the revision.
-func NewEvidence(entered uint64) *Evidence {
+// NewEvidence returns the evidence of the rollout that the state is in, at its step. It
+// goes on from stored, unless that is about another rollout or nil. elapsed is a monotonic
+// clock from any origin.
+func NewEvidence(s rollout.State, elapsed func() time.Duration, stored *gate.Checkpoint) *Evidence {
 	e := new(Evidence)
-	e.enter(entered)
+	if s.HasChallenger() {
+		if stored != nil && stored.Rollout != s.Rollout {
+			stored = nil
+		}
+		e.bench = newBench(s.Rules, s.Rollout, elapsed, stored)
+	}
+	e.enter(s)
 	return e
 }
 
 // enter begins a step: its counts are zero, and late outcomes of the step before no
 // longer count for one.
-func (e *Evidence) enter(entered uint64) { e.step.Store(&stepCounts{entered: entered}) }
+func (e *Evidence) enter(s rollout.State) {
+	e.step.Store(&stepCounts{entered: s.Entered})
+	if e.bench != nil {
+		e.bench.enter(s, e.champion.answered.tail())
+	}
+}
+
+// Route stamps a request at the moment when its arm is chosen: that is when it becomes
+// evidence, whatever comes of it. It never waits and makes no garbage.
+func (e *Evidence) Route(r rollout.Routing) rollout.Stamp {
+	if e.bench == nil {
+		return 0
+	}
+	return e.bench.trials.route(r)
+}
+
+// judge says what the gates make of the evidence; full has all of what people read.
+func (e *Evidence) judge(s rollout.State, full bool) rollout.Judgement {
+	if e.bench == nil {
+		return rollout.Judgement{Entered: s.Entered}
+	}
+	e.bench.learnSlow(e.champion.answered.tail())
+	return e.bench.judge(s, full)
+}
 
 // Observe counts one outcome: a live request once, under the arm it was assigned to, or
 // one mirrored call.
 func (e *Evidence) Observe(o rollout.Outcome) {
+	if e.bench != nil {
+		e.bench.trials.observe(o)
+	}
 	step := e.step.Load()
 	if step.entered != o.Entered {
 		step = nil
 	}
 	if o.Mirrored {
 		e.mirrored.count(o)
+		if o.Comparison != nil {
+			e.compare(o.Comparison)
+		}
 		if step != nil && o.Paired {
 			step.pairs.Add(1)
 		}
@@ -108,9 +149,9 @@ func (e *Evidence) Skipped(why rollout.Reason) {
 	e.skipped[last].Add(1)
 }
 
-// Compared counts a comparison. One that failed counts as disagreement: the arms'
+// compare counts a comparison. One that failed counts as disagreement: the arms'
 // answers are not the same kind of thing.
-func (e *Evidence) Compared(c *rollout.Comparison) {
+func (e *Evidence) compare(c *rollout.Comparison) {
 	e.compared.Add(1)
 	if !c.Agree {
 		e.disagreed.Add(1)

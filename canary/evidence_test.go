@@ -11,7 +11,7 @@ import (
 )
 
 func TestFiguresCountAsAssigned(t *testing.T) {
-	e := NewEvidence(7)
+	e := NewEvidence(rollout.State{Entered: 7}, nil, nil)
 	ms := time.Millisecond
 	for _, o := range []rollout.Outcome{
 		{Arm: rollout.Champion, Latency: 5 * ms, Entered: 7},
@@ -47,9 +47,9 @@ func TestFiguresCountAsAssigned(t *testing.T) {
 }
 
 func TestAStepBeginsWithoutCounts(t *testing.T) {
-	e := NewEvidence(7)
+	e := NewEvidence(rollout.State{Entered: 7}, nil, nil)
 	e.Observe(rollout.Outcome{Arm: rollout.Champion, Entered: 7})
-	e.enter(8)
+	e.enter(rollout.State{Entered: 8})
 	e.Observe(rollout.Outcome{Arm: rollout.Champion, Entered: 7})
 	e.Observe(rollout.Outcome{Arm: rollout.Champion, Entered: 8})
 	if p := e.progress(rollout.Progress{Entered: 8}); p.Routed != 1 {
@@ -61,13 +61,13 @@ func TestAStepBeginsWithoutCounts(t *testing.T) {
 }
 
 func TestSkippedAndCompared(t *testing.T) {
-	e := NewEvidence(1)
+	e := NewEvidence(rollout.State{Entered: 1}, nil, nil)
 	for _, r := range []rollout.Reason{rollout.Shed, rollout.Shed, rollout.NotSampled, "never heard of"} {
 		e.Skipped(r)
 	}
-	e.Compared(&rollout.Comparison{Agree: true})
-	e.Compared(&rollout.Comparison{})
-	e.Compared(&rollout.Comparison{Error: "datatype"})
+	e.compare(&rollout.Comparison{Agree: true})
+	e.compare(&rollout.Comparison{})
+	e.compare(&rollout.Comparison{Error: "datatype"})
 	f := e.Figures().Mirror
 	if f.Skipped[rollout.Shed] != 2 || f.Skipped[rollout.NotSampled] != 1 || f.Skipped["other"] != 1 || len(f.Skipped) != 3 {
 		t.Errorf("skipped %v", f.Skipped)
@@ -116,7 +116,7 @@ func TestQuantilesAtTheEnds(t *testing.T) {
 }
 
 func TestConcurrentObservationsAllCount(t *testing.T) {
-	e := NewEvidence(1)
+	e := NewEvidence(rollout.State{Entered: 1}, nil, nil)
 	var writers sync.WaitGroup
 	for range 8 {
 		writers.Go(func() {
@@ -135,7 +135,7 @@ func TestConcurrentObservationsAllCount(t *testing.T) {
 }
 
 func TestObserveAllocatesNothing(t *testing.T) {
-	e := NewEvidence(1)
+	e := NewEvidence(rollout.State{Entered: 1}, nil, nil)
 	o := rollout.Outcome{Arm: rollout.Challenger, Latency: time.Millisecond, Entered: 1}
 	if n := testing.AllocsPerRun(1000, func() { e.Observe(o); e.Skipped(rollout.Shed) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -143,7 +143,7 @@ func TestObserveAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	e := NewEvidence(1)
+	e := NewEvidence(rollout.State{Entered: 1}, nil, nil)
 	o := rollout.Outcome{Arm: rollout.Challenger, Latency: 7 * time.Millisecond, Entered: 1}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -62,6 +62,28 @@ func (l *latencies) quantiles() rollout.Quantiles {
 	return rollout.Quantiles{P50: at(0.50), P95: at(0.95), P99: at(0.99)}
 }
 
+// leastForTail is how many answers tell a 99th percentile.
+const leastForTail = 1000
+
+// tail returns the upper edge of the bucket that holds the 99th percentile, 0 before there
+// are enough answers to tell.
+func (l *latencies) tail() time.Duration {
+	var total int64
+	for i := range l {
+		total += l[i].Load()
+	}
+	if total < leastForTail {
+		return 0
+	}
+	beyond := total / 100
+	for i := latencyEdges; i > 0; i-- {
+		if beyond -= l[i].Load(); beyond < 0 {
+			return latencyGrid[min(i, latencyEdges-1)]
+		}
+	}
+	return fastest
+}
+
 func bucketMiddle(i int) time.Duration {
 	switch {
 	case i == 0:

@@ -16,6 +16,7 @@ type memory struct {
 	mu       sync.Mutex
 	states   map[string]rollout.State
 	progress map[string]rollout.Progress
+	evidence map[string]rollout.StoredEvidence
 	watchers map[chan rollout.State]bool
 	// down makes every visit fail. lies makes swaps store and fail all the same.
 	down, lies bool
@@ -31,7 +32,8 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{states: map[string]rollout.State{}, progress: map[string]rollout.Progress{}, watchers: map[chan rollout.State]bool{},
+	return &memory{states: map[string]rollout.State{}, progress: map[string]rollout.Progress{},
+		evidence: map[string]rollout.StoredEvidence{}, watchers: map[chan rollout.State]bool{},
 		watched: make(chan struct{}, 1)}
 }
 
@@ -147,6 +149,31 @@ func (s *memory) LoadProgress(ctx context.Context, model string) (rollout.Progre
 		return p, nil
 	}
 	return rollout.Progress{}, rollout.ErrNotFound
+}
+
+func (s *memory) SaveEvidence(_ context.Context, model string, expected uint64, next rollout.StoredEvidence) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.down:
+		return errDown
+	case s.evidence[model].Version != expected:
+		return rollout.ErrStale
+	}
+	s.evidence[model] = next
+	return nil
+}
+
+func (s *memory) LoadEvidence(_ context.Context, model string) (rollout.StoredEvidence, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return rollout.StoredEvidence{}, errDown
+	}
+	if e, ok := s.evidence[model]; ok {
+		return e, nil
+	}
+	return rollout.StoredEvidence{}, rollout.ErrNotFound
 }
 
 func (s *memory) Watch(ctx context.Context, changed func(rollout.State)) error {

@@ -1,6 +1,8 @@
 package canary
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/understudy-serving/understudy/rollout"
@@ -15,6 +17,7 @@ type conductorMetrics struct {
 	rollbackSeconds prometheus.Histogram
 
 	mode, weight, revision, breaker, unfinished, unstored *prometheus.Desc
+	verdict, evidence, void, uncounted                    *prometheus.Desc
 }
 
 func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetrics {
@@ -24,7 +27,7 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 	m := &conductorMetrics{
 		conductor: c,
 		rollbacks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_rollbacks_total",
-			Help: "Rollbacks decided here, by trigger: breaker, operator."}, []string{"model", "trigger"}),
+			Help: "Rollbacks decided here, by trigger: breaker, gate, max_duration, operator."}, []string{"model", "trigger"}),
 		storeFailures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_store_failures_total",
 			Help: "Visits to the store that failed, by operation."}, []string{"operation"}),
 		rollbackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "understudy_rollback_seconds",
@@ -36,6 +39,10 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 		breaker:    desc("understudy_breaker_state", "1 for the state of the challenger's breaker, 0 for the others.", "state"),
 		unfinished: desc("understudy_promotion_unfinished", "1 where a promoted challenger is not yet the file's champion."),
 		unstored:   desc("understudy_rollout_unstored", "1 where the state is unknown to the store, or the store's unknown here."),
+		verdict:    desc("understudy_gate_verdict", "1 for the verdict of a gate on all requests at this step, 0 for the others.", "gate", "verdict"),
+		evidence:   desc("understudy_gates_evidence_ratio", "Evidence of all gates against the challenger, over what rolls it back."),
+		void:       desc("understudy_split_void", "1 where requests do not fall on the arms as the weight says, so that no verdict counts."),
+		uncounted:  desc("understudy_evidence_uncounted_total", "Requests of the current rollout that no gate could count, for too many waited for their judgement."),
 	}
 	if reg != nil {
 		reg.MustRegister(m, m.rollbacks, m.storeFailures, m.rollbackSeconds)
@@ -45,7 +52,8 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 
 // Describe lists the collected metrics.
 func (m *conductorMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.mode, m.weight, m.revision, m.breaker, m.unfinished, m.unstored} {
+	for _, d := range []*prometheus.Desc{m.mode, m.weight, m.revision, m.breaker, m.unfinished, m.unstored,
+		m.verdict, m.evidence, m.void, m.uncounted} {
 		ch <- d
 	}
 }
@@ -58,6 +66,7 @@ func (m *conductorMetrics) Collect(ch chan<- prometheus.Metric) {
 		withdrawn := one.withdrawn
 		unfinished := s.Unfinished(one.conf.Configured)
 		unstored := !one.loaded || one.owed != nil
+		j := one.judgement
 		one.mu.Unlock()
 		if withdrawn || s.Model == "" {
 			continue
@@ -72,11 +81,33 @@ func (m *conductorMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.revision, float64(s.Revision))
 		gauge(m.unfinished, truth(unfinished))
 		gauge(m.unstored, truth(unstored))
+		m.collectJudgement(ch, s, j)
 		if breaker == "" {
 			continue
 		}
 		for _, state := range []string{BreakerClosed, BreakerOpen, BreakerHalfOpen} {
 			gauge(m.breaker, truth(state == breaker), state)
+		}
+	}
+}
+
+// collectJudgement tells what the gates said last of the current step.
+func (m *conductorMetrics) collectJudgement(ch chan<- prometheus.Metric, s rollout.State, j rollout.Judgement) {
+	if j.Entered != s.Entered || len(j.Gates) == 0 {
+		return
+	}
+	tell := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, v, append([]string{s.Model}, labels...)...)
+	}
+	tell(m.evidence, prometheus.GaugeValue, math.Exp(j.LogEvidence)*j.Alpha)
+	tell(m.void, prometheus.GaugeValue, truth(j.Split.Void))
+	tell(m.uncounted, prometheus.CounterValue, float64(j.Uncounted))
+	for _, r := range j.Gates {
+		if r.Segment != "" {
+			continue
+		}
+		for _, v := range []rollout.Verdict{rollout.Pass, rollout.Fail, rollout.Inconclusive} {
+			tell(m.verdict, prometheus.GaugeValue, truth(r.Verdict == v), r.Gate.Name(), string(v))
 		}
 	}
 }

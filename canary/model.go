@@ -2,10 +2,12 @@ package canary
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -50,6 +52,16 @@ type model struct {
 	elapsed, seen time.Duration
 	saved         rollout.Progress
 	savedAt       time.Duration
+
+	// judgement is the last that the gates said; evidence is the version of it that is stored.
+	judgement rollout.Judgement
+	evidence  uint64
+}
+
+// restored is what an earlier process stored beside the state.
+type restored struct {
+	progress rollout.Progress
+	evidence rollout.StoredEvidence
 }
 
 // debt is a rollback that is in force here and not in the store yet.
@@ -107,17 +119,24 @@ func (m *model) figures() rollout.Figures {
 	if m.live.Evidence == nil {
 		return rollout.Figures{}
 	}
-	return m.live.Evidence.Figures()
+	f := m.live.Evidence.Figures()
+	if m.judgement.Entered == m.live.State.Entered {
+		f.Judgement = m.judgement
+	}
+	return f
 }
 
-// show puts next on stage. restored is the progress that an earlier process stored;
-// that of another step is void. m.mu is held.
-func (c *Conductor) show(m *model, next rollout.State, restored rollout.Progress) {
+// show puts next on stage. from is what an earlier process stored; progress of another
+// step is void, and so is evidence of another rollout. m.mu is held.
+func (c *Conductor) show(m *model, next rollout.State, from restored) {
 	last := m.live
 	m.accrue(c.o.Elapsed())
-	m.live = c.cast(last, next, m.conf.Breaker)
+	m.live = c.cast(last, next, m.conf.Breaker, from.evidence)
+	if from.evidence.Version > 0 {
+		m.evidence = from.evidence.Version
+	}
 	if last.Evidence != m.live.Evidence || last.State.Entered != next.Entered {
-		m.begin(restored)
+		m.begin(from.progress)
 	}
 	breaker, live := m.live.Breaker, next.Mode == rollout.ModeCanary
 	if breaker != nil && next.Mode == rollout.ModeRolledBack {
@@ -143,11 +162,11 @@ func (c *Conductor) show(m *model, next rollout.State, restored rollout.Progress
 }
 
 // cast returns next with its breaker and evidence: new ones for a new rollout.
-func (c *Conductor) cast(last Live, next rollout.State, o BreakerOptions) Live {
+func (c *Conductor) cast(last Live, next rollout.State, o BreakerOptions, stored rollout.StoredEvidence) Live {
 	live := Live{State: next, Breaker: last.Breaker, Evidence: last.Evidence}
 	fresh := last.Evidence == nil || last.State.Rollout != next.Rollout || last.State.Challenger != next.Challenger
 	if fresh {
-		live.Evidence = NewEvidence(next.Entered)
+		live.Evidence = NewEvidence(next, c.o.Elapsed, c.decode(next, stored))
 	}
 	switch {
 	case !next.HasChallenger():
@@ -166,7 +185,20 @@ func (m *model) begin(restored rollout.Progress) {
 		restored = rollout.Progress{Entered: entered}
 	}
 	m.base, m.elapsed, m.saved = restored, restored.Elapsed, restored
-	m.live.Evidence.enter(entered)
+	m.live.Evidence.enter(m.live.State)
+}
+
+// decode returns the stored evidence of the rollout that s is in; nil where there is none.
+func (c *Conductor) decode(s rollout.State, stored rollout.StoredEvidence) *gate.Checkpoint {
+	if stored.Version == 0 || stored.Rollout != s.Rollout {
+		return nil
+	}
+	checkpoint := new(gate.Checkpoint)
+	if err := json.Unmarshal(stored.Checkpoint, checkpoint); err != nil {
+		c.o.Logger.Warn("the stored evidence of the gates can't be read and begins anew", "model", s.Model, "error", err)
+		return nil
+	}
+	return checkpoint
 }
 
 func (c *Conductor) tellLog(m *model, s rollout.State) {

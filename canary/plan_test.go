@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -286,7 +287,7 @@ func TestJudgeNamesWhatIsMissing(t *testing.T) {
 		{"no plan", rollout.State{Mode: rollout.ModeShadow}, rollout.Progress{}, BreakerClosed, "an operator: the plan has no steps"},
 		{"rolled back", rollout.State{Mode: rollout.ModeRolledBack, Plan: plan}, rollout.Progress{}, BreakerOpen, ""},
 	} {
-		j := judge(c.state, c.p, c.breaker)
+		j := readiness(c.state, c.p, c.breaker, rollout.Judgement{})
 		if j.waiting != c.want {
 			t.Errorf("%s: %q, want %q", c.name, j.waiting, c.want)
 		}
@@ -301,11 +302,11 @@ func TestBriefly(t *testing.T) {
 		0: "0s", 350 * time.Millisecond: "350ms", 12 * time.Second: "12s", time.Minute: "1m", 10 * time.Minute: "10m",
 		time.Hour: "1h", 65*time.Minute + 400*time.Millisecond: "1h5m", 3605 * time.Second: "1h0m5s", 100 * time.Hour: "100h",
 	} {
-		if got := briefly(d); got != want {
+		if got := gate.Span(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
-	if got := grouped(1234567); got != "1,234,567" {
+	if got := gate.Number(1234567); got != "1,234,567" {
 		t.Errorf("grouped: %s", got)
 	}
 }

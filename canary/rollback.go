@@ -16,6 +16,8 @@ const BreakerActor = "breaker"
 const (
 	byBreaker  = "breaker"
 	byOperator = "operator"
+	byGate     = "gate"
+	byTime     = "max_duration"
 )
 
 // answerTrips rolls back the models whose breaker has tripped, at once. It does no I/O.
@@ -60,7 +62,7 @@ func (c *Conductor) rollBack(m *model, before rollout.State, e rollout.Event, tr
 		return err
 	}
 	figures := m.figures()
-	c.show(m, after, rollout.Progress{})
+	c.show(m, after, restored{})
 	m.owed = &debt{event: e, after: after, expected: before.Revision, since: c.o.Elapsed()}
 	c.oweEntry(m, proposal{event: e, before: before, after: after, figures: figures})
 	c.metrics.rollbacks.WithLabelValues(m.name, trigger).Inc()
@@ -147,7 +149,7 @@ func (c *Conductor) rebase(m *model, d *debt, current rollout.State) (again bool
 	if holds(current, d.after) { // it was stored, and the answer got lost
 		m.owed = nil
 		if current.Revision > m.live.State.Revision {
-			c.show(m, current, rollout.Progress{})
+			c.show(m, current, restored{})
 		}
 		return false
 	}
@@ -156,10 +158,10 @@ func (c *Conductor) rebase(m *model, d *debt, current rollout.State) (again bool
 		c.o.Logger.Info("the rollback was overtaken by another change", "model", m.name,
 			"revision", current.Revision, "mode", current.Mode.String())
 		m.owed = nil
-		c.show(m, current, rollout.Progress{})
+		c.show(m, current, restored{})
 		return false
 	}
 	m.owed = &debt{event: d.event, after: after, expected: current.Revision, since: d.since, trouble: d.trouble}
-	c.show(m, after, rollout.Progress{})
+	c.show(m, after, restored{})
 	return true
 }

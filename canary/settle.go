@@ -63,7 +63,7 @@ func (c *Conductor) tellUnsettled(m *model, err error) {
 
 // trySettle returns an ErrStale where the state has moved on meanwhile.
 func (c *Conductor) trySettle(ctx context.Context, m *model) error {
-	base, progress, err := c.base(ctx, m)
+	base, from, err := c.base(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,11 @@ func (c *Conductor) trySettle(ctx context.Context, m *model) error {
 		c.oweEntry(m, p)
 		m.mu.Unlock()
 	}
-	return c.takeStage(m, base, next, progress)
+	return c.takeStage(m, base, next, from)
 }
 
-// base returns the state that the file meets, with its progress.
-func (c *Conductor) base(ctx context.Context, m *model) (rollout.State, rollout.Progress, error) {
+// base returns the state that the file meets, with what is stored beside it.
+func (c *Conductor) base(ctx context.Context, m *model) (rollout.State, restored, error) {
 	m.mu.Lock()
 	s, loaded, owed, trouble := m.live.State, m.loaded, m.owed != nil, "under way"
 	if owed {
@@ -96,23 +96,23 @@ func (c *Conductor) base(ctx context.Context, m *model) (rollout.State, rollout.
 	m.mu.Unlock()
 	switch {
 	case owed:
-		return s, rollout.Progress{}, fmt.Errorf("%w: its rollback is not stored yet: %s", rollout.ErrUnavailable, trouble)
+		return s, restored{}, fmt.Errorf("%w: its rollback is not stored yet: %s", rollout.ErrUnavailable, trouble)
 	case loaded:
-		return s, rollout.Progress{}, nil
+		return s, restored{}, nil
 	}
 	s, err := c.o.Store.Load(ctx, m.name)
 	if errors.Is(err, rollout.ErrNotFound) {
-		return rollout.State{}, rollout.Progress{}, nil
+		return rollout.State{}, restored{}, nil
 	}
 	if err != nil {
-		return s, rollout.Progress{}, unavailable(c.met("load", err))
+		return s, restored{}, unavailable(c.met("load", err))
 	}
 	m.mu.Lock()
 	c.recall(m, s)
 	m.mu.Unlock()
 	progress, err := c.o.Store.LoadProgress(ctx, m.name)
 	if err != nil && ctx.Err() != nil { // nothing is wrong with it: there was no time
-		return s, rollout.Progress{}, unavailable(c.met("load_progress", err))
+		return s, restored{}, unavailable(c.met("load_progress", err))
 	}
 	if err != nil {
 		if !errors.Is(c.met("load_progress", err), rollout.ErrNotFound) {
@@ -120,11 +120,16 @@ func (c *Conductor) base(ctx context.Context, m *model) (rollout.State, rollout.
 		}
 		progress = rollout.Progress{}
 	}
-	return s, progress, nil
+	evidence, err := c.o.Store.LoadEvidence(ctx, m.name)
+	if err != nil && !errors.Is(err, rollout.ErrNotFound) {
+		// To go on without it would spend alpha a second time.
+		return s, restored{}, unavailable(c.met("load_evidence", err))
+	}
+	return s, restored{progress, evidence}, nil
 }
 
 // takeStage shows the state that the file has led to.
-func (c *Conductor) takeStage(m *model, base, next rollout.State, progress rollout.Progress) error {
+func (c *Conductor) takeStage(m *model, base, next rollout.State, from restored) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.loaded && (m.owed != nil || m.live.State.Revision > next.Revision) {
@@ -143,6 +148,6 @@ func (c *Conductor) takeStage(m *model, base, next rollout.State, progress rollo
 		}
 		c.o.Logger.Warn("the rollback that was asked for before the state could be read is void", "model", m.name, "error", err)
 	}
-	c.show(m, next, progress)
+	c.show(m, next, from)
 	return nil
 }

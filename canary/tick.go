@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -64,8 +65,10 @@ func (c *Conductor) attend(ctx context.Context, m *model) {
 		c.hold(ctx, m, err)
 		return
 	}
+	c.review(m)
 	if c.advance(ctx, m) || saveDue {
 		c.saveProgress(ctx, m)
+		c.saveEvidence(ctx, m)
 	}
 }
 
@@ -89,9 +92,11 @@ func (c *Conductor) logBreaker(m *model) {
 func (c *Conductor) advance(ctx context.Context, m *model) (advanced bool) {
 	m.mu.Lock()
 	s, p := m.live.State, m.progress()
-	ready := judge(s, p, m.breakerState()).ready
+	now := readiness(s, p, m.breakerState(), m.judgement)
+	ready := now.ready
 	if !ready {
 		m.trouble = "" // it was about an advance that is no longer due
+		c.endOverdue(m, p, now.waiting)
 	}
 	unaudited := len(m.unaudited) > 0
 	early := c.o.Elapsed() < m.notBefore
@@ -113,6 +118,20 @@ func (c *Conductor) advance(ctx context.Context, m *model) (advanced bool) {
 		return false
 	}
 	return true
+}
+
+// endOverdue rolls back a step that has taken too long, where the plan says so. m.mu is held.
+func (c *Conductor) endOverdue(m *model, p rollout.Progress, waiting string) {
+	s := m.live.State
+	step, inPlan := s.Current()
+	if !inPlan || s.Paused || step.OnMaxDuration != rollout.RollBack || !overdue(step, p) {
+		return
+	}
+	e := rollout.Event{Kind: rollout.EventRollback, Actor: GatewayActor,
+		Reason: "the step took longer than its maxDuration of " + gate.Span(step.MaxDuration) + "; it waited for: " + waiting}
+	if err := c.rollBack(m, s, e, byTime); err != nil {
+		c.o.Logger.Error("an overdue step can't be rolled back: please report this", "model", m.name, "error", err)
+	}
 }
 
 // longestWait bounds the wait between tries to advance: a disk that is full takes no

@@ -22,7 +22,7 @@ func (c *Conductor) view(m *model) (v rollout.View, ok bool) {
 	// The caller may keep and change what it gets.
 	s.Plan, s.Changes = slices.Clone(s.Plan), slices.Clone(s.Changes)
 	v = rollout.View{State: s, Progress: m.progress(), Figures: m.figures(), Breaker: breaker, Warnings: m.warnings(c.o.Elapsed())}
-	j := judge(s, v.Progress, breaker)
+	j := readiness(s, v.Progress, breaker, m.judgement)
 	v.WaitingFor, v.Remaining = j.waiting, j.remaining
 	return v, true
 }
@@ -59,6 +59,9 @@ func (m *model) warnings(now time.Duration) (all []string) {
 	if due := m.unaudited; len(due) > 0 && (m.auditTrouble != "" || now-due[0].since > grace) {
 		warn("%s not in the audit log yet, and the plan holds until it is: see to the audit file: %s",
 			m.entriesDue(), cmp.Or(m.auditTrouble, "under way"))
+	}
+	if j := m.judgement; j.Split.Void && j.Entered == m.live.State.Entered {
+		warn("the split is broken: %s", j.Split.Why)
 	}
 	if m.live.State.ChampionRolledBack(m.conf.Configured) {
 		warn("%s", championRolledBack(m.live.State))

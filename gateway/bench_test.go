@@ -21,6 +21,7 @@ type nothing struct{}
 
 func (nothing) Accept()                              {}
 func (nothing) Offer(x *rollout.Exchange)            { x.Free() }
+func (nothing) Route(rollout.Routing) rollout.Stamp  { return 0 }
 func (nothing) Observe(rollout.Outcome)              {}
 func (nothing) Allow() (func(rollout.Outcome), bool) { return func(rollout.Outcome) {}, true }
 

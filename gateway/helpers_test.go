@@ -234,6 +234,8 @@ type observer struct {
 	seen []rollout.Outcome
 }
 
+func (o *observer) Route(rollout.Routing) rollout.Stamp { return 0 }
+
 func (o *observer) Observe(x rollout.Outcome) {
 	o.s.event("observed")
 	o.seen = append(o.seen, x)

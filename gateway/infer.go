@@ -40,7 +40,7 @@ func (g *Gateway) infer(ctx context.Context, req *rollout.Payload, md rollout.Me
 		}
 		v.close(&reply)
 	}()
-	if refused := v.admit(); refused.Code != rollout.OK {
+	if refused := v.admit(ctx); refused.Code != rollout.OK {
 		return rollout.Reply{Status: refused}
 	}
 	if v.outcome.Arm == rollout.Challenger && v.route.Mode == rollout.ModeCanary {
@@ -50,7 +50,7 @@ func (g *Gateway) infer(ctx context.Context, req *rollout.Payload, md rollout.Me
 }
 
 // admit finds the route and assigns an arm.
-func (v *visit) admit() rollout.Status {
+func (v *visit) admit(ctx context.Context) rollout.Status {
 	var err error
 	if v.head, err = oip.PeekRequest(v.request); err != nil {
 		return rollout.Status{Code: rollout.InvalidArgument, Message: err.Error()}
@@ -65,17 +65,20 @@ func (v *visit) admit() rollout.Status {
 	if err := forward(v.md); err != nil {
 		return rollout.Status{Code: rollout.InvalidArgument, Message: err.Error()}
 	}
-	v.assign()
+	v.assign(ctx)
 	return rollout.Status{}
 }
 
 // assign is where a request becomes the rollout's: from here on it has an outcome, and
 // a record if it is eligible.
-func (v *visit) assign() {
+func (v *visit) assign(ctx context.Context) {
 	r := v.route
 	arm := r.answering
+	keyed := false
 	if r.recorded() || r.Mode == rollout.ModeCanary {
-		v.key = v.routingKey()
+		if v.key, keyed = v.first(r.RoutingKey); !keyed {
+			v.key = v.id // else all who have no key would share one arm
+		}
 	}
 	if r.Mode == rollout.ModeCanary && r.Pick(v.key) == rollout.Challenger {
 		arm = rollout.Challenger
@@ -84,9 +87,12 @@ func (v *visit) assign() {
 	if !r.recorded() {
 		return
 	}
+	if r.Observer != nil {
+		v.outcome.Stamp = r.Observer.Route(v.routing(ctx, keyed))
+	}
 	v.record = &rollout.Exchange{
 		ID: v.id, RequestID: v.head.ID, Key: v.key, Metadata: v.md,
-		Model: r.Model, Revision: r.Revision, Entered: r.Entered, Mode: r.Mode, Weight: r.Weight,
+		Model: r.Model, Revision: r.Revision, Entered: r.Entered, Stamp: v.outcome.Stamp, Mode: r.Mode, Weight: r.Weight,
 		Assigned: arm, ReceivedAt: v.received, Request: v.request.Ref(),
 		Champion:   rollout.Call{Spec: r.Champion.Spec, Absent: rollout.NotCalled},
 		Challenger: rollout.Call{Spec: r.Challenger.Spec, Absent: rollout.NotCalled},
@@ -94,21 +100,32 @@ func (v *visit) assign() {
 	r.Recorder.Accept()
 }
 
-// routingKey returns the first value that the sources name; an empty one is no key, else
-// all who have none would share one arm.
-func (v *visit) routingKey() string {
-	for _, source := range v.route.RoutingKey {
-		var key string
+// routing is what the evidence has to know of the request now. One whose caller leaves the
+// challenger no time is none, whichever arm it is assigned to.
+func (v *visit) routing(ctx context.Context, keyed bool) rollout.Routing {
+	r := rollout.Routing{Key: v.key, Keyed: keyed, Arm: v.outcome.Arm, Weight: v.outcome.Weight, Entered: v.outcome.Entered}
+	if deadline, ok := ctx.Deadline(); ok {
+		r.Hasty = time.Until(deadline)/2 < leastBudget
+	}
+	for i := range v.route.Segments {
+		r.Segments[i], _ = v.first(v.route.Segments[i : i+1])
+	}
+	return r
+}
+
+// first returns the first value that the sources name; an empty one is none.
+func (v *visit) first(sources []KeySource) (value string, ok bool) {
+	for _, source := range sources {
 		if source.Kind == KeyHeader {
-			key, _ = v.md.Get(source.Name)
+			value, _ = v.md.Get(source.Name)
 		} else {
-			key, _ = v.head.Parameter(source.Name)
+			value, _ = v.head.Parameter(source.Name)
 		}
-		if key != "" {
-			return key
+		if value != "" {
+			return value, true
 		}
 	}
-	return v.id
+	return "", false
 }
 
 // serve lets the assigned arm answer: one attempt, and whatever it says goes to the
@@ -274,7 +291,8 @@ func (v *visit) close(reply *rollout.Reply) {
 		reply.Header = make(rollout.Metadata, 1)
 	}
 	reply.Header[IDHeader] = []string{v.id}
-	v.route.metrics.answered(v.served, code, v.g.now().Sub(v.received))
+	v.outcome.Age = v.g.now().Sub(v.received)
+	v.route.metrics.answered(v.served, code, v.outcome.Age)
 	defer v.offer()
 	if v.outcome.Arm != rollout.NoArm && v.route.Observer != nil {
 		v.route.Observer.Observe(v.outcome)

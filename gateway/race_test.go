@@ -17,8 +17,9 @@ import (
 // tally counts from many goroutines what must come out even.
 type tally struct{ accepted, offered, observed, allowed, told, freed, inFlight, most atomic.Int64 }
 
-func (c *tally) Accept()                 { c.accepted.Add(1) }
-func (c *tally) Observe(rollout.Outcome) { c.observed.Add(1) }
+func (c *tally) Accept()                             { c.accepted.Add(1) }
+func (c *tally) Route(rollout.Routing) rollout.Stamp { return 0 }
+func (c *tally) Observe(rollout.Outcome)             { c.observed.Add(1) }
 func (c *tally) Offer(x *rollout.Exchange) {
 	c.offered.Add(1)
 	x.Free()

@@ -87,4 +87,5 @@ func TestPanicsElsewhere(t *testing.T) {
 
 type badObserver struct{}
 
-func (badObserver) Observe(rollout.Outcome) { panic("observer") }
+func (badObserver) Route(rollout.Routing) rollout.Stamp { return 0 }
+func (badObserver) Observe(rollout.Outcome)             { panic("observer") }

@@ -25,8 +25,10 @@ type Breaker interface {
 	Allow() (done func(rollout.Outcome), ok bool)
 }
 
-// Observer gets one outcome for each routed ModelInfer. It must not block.
+// Observer hears of each routed ModelInfer twice: when its arm is chosen, which stamps it,
+// and how it ended. It must not block.
 type Observer interface {
+	Route(rollout.Routing) rollout.Stamp
 	Observe(rollout.Outcome)
 }
 
@@ -75,6 +77,9 @@ type Route struct {
 	// RoutingKey lists where the key is looked for; the first source with a value that
 	// is not empty counts, else the gateway's id of the request.
 	RoutingKey []KeySource
+	// Segments lists where the request's cohorts are looked for; at most
+	// rollout.MaxSegmentSources.
+	Segments []KeySource
 	// ChallengerTimeout bounds a live call of the challenger in canary; 0 is no bound but
 	// the half of the caller's own deadline.
 	ChallengerTimeout time.Duration

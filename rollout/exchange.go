@@ -97,9 +97,8 @@ type OutputComparison struct {
 	Finding Finding
 	// Elements were compared (rows, for CompareClass); Differing of them differ.
 	Elements, Differing uint64
-	// MaxAbsDiff, MeanAbsDiff and MeanDiff (challenger − champion) run over elements where
-	// both sides are finite.
-	MaxAbsDiff, MeanAbsDiff, MeanDiff float64
+	// MaxAbsDiff and MeanAbsDiff run over elements where both sides are finite.
+	MaxAbsDiff, MeanAbsDiff float64
 	// Scores are the first pairs of finite elements, for CompareScore; at most MaxScores.
 	// Not recorded.
 	Scores []ScorePair

@@ -17,6 +17,8 @@ const (
 
 // Judgement is all that the gates say of a rollout.
 type Judgement struct {
+	// Entered names the step that it is about; the judgement of another is void.
+	Entered uint64 `json:"-"`
 	// Alpha is the budget of false alarms, Rules.Alpha.
 	Alpha float64 `json:"alpha"`
 	// LogEvidence is the natural logarithm of the evidence against the challenger, all
@@ -39,6 +41,29 @@ type Judgement struct {
 
 // MaxWorst bounds Judgement.Worst.
 const MaxWorst = 10
+
+// Decisive returns the gate that rolls the challenger back; ok is false where none does.
+func (j Judgement) Decisive() (r GateReport, ok bool) {
+	if j.Split.Void {
+		return r, false
+	}
+	for _, r := range j.Gates {
+		if r.Verdict == Fail && r.Gate.OnFail == RollBack && !r.Gate.DryRun {
+			return r, true
+		}
+	}
+	return r, false
+}
+
+// Holding returns the gates and cohorts whose verdict a pass of the step still lacks.
+func (j Judgement) Holding() (reports []GateReport) {
+	for _, r := range j.Gates {
+		if r.Applies && !r.Gate.DryRun && r.Verdict != Pass {
+			reports = append(reports, r)
+		}
+	}
+	return reports
+}
 
 // GateReport is one gate's verdict for all requests or for one cohort, with its evidence.
 type GateReport struct {
@@ -115,17 +140,19 @@ type Disagreeing struct {
 
 // Routing is a request at the moment when its arm was chosen.
 type Routing struct {
-	At time.Time
 	// Key is the routing key. Keyed is false where the request has none of its own and is
 	// spread by the gateway's id.
 	Key   string
 	Keyed bool
 	// Segments are the request's values for Rules.Segments, in that order; empty where
-	// it has none. They may be parts of the request's bytes.
+	// it has none.
 	Segments [MaxSegmentSources]string
-	Arm      Arm
-	Weight   Weight
-	Entered  uint64
+	// Hasty requests have too little time left for the challenger to be asked, whatever the
+	// split says: they are no evidence, on either arm.
+	Hasty   bool
+	Arm     Arm
+	Weight  Weight
+	Entered uint64
 }
 
 // Stamp says where a routed request waits for its judgement; 0 is nowhere.

@@ -73,6 +73,14 @@ func (s State) Current() (step Step, ok bool) {
 	return s.Plan[s.Step], true
 }
 
+// PlanIndex returns the index of the step where the rollout rests, −1 where it is at none.
+func (s State) PlanIndex() int {
+	if _, ok := s.Current(); ok {
+		return s.Step
+	}
+	return -1
+}
+
 // Progress is what a rollout has gathered at its current step. It changes too often
 // for a revision of its own and is stored beside the state.
 type Progress struct {
@@ -86,4 +94,15 @@ type Progress struct {
 	Answered int64 `json:"answered"`
 	// Pairs counts requests for which both arms gave a prediction.
 	Pairs int64 `json:"pairs"`
+}
+
+// StoredEvidence is what the gates know of a rollout. It changes too often for a revision
+// of the state and is stored beside it, under a version of its own.
+type StoredEvidence struct {
+	// Rollout names the challenger's life that it is about; that of another is void.
+	Rollout uint64 `json:"rollout"`
+	// Version rises by one each time it is stored.
+	Version uint64 `json:"version"`
+	// Checkpoint is the gates' own, as JSON.
+	Checkpoint []byte `json:"checkpoint"`
 }

@@ -3,6 +3,7 @@ package shadow
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,7 +61,7 @@ func TestCompareClasses(t *testing.T) {
 		if c.differing > 0 {
 			want.Finding = rollout.DiffersInValues
 		}
-		if got != want {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, want %+v", what, got, want)
 		}
 	}

@@ -74,6 +74,7 @@ func countDiffering[T comparedNumber](x, y []T) (n uint64) {
 // compareScores compares numbers within tolerances.
 func compareScores(result *rollout.OutputComparison, rule rollout.CompareRule, a, b *oip.Tensor) {
 	result.Elements = uint64(a.Len())
+	result.Scores = firstScores(a, b)
 	ofA, ofB := a.Elements(), b.Elements()
 	if ofA.Identical(&ofB) {
 		return
@@ -92,6 +93,33 @@ func compareScores(result *rollout.OutputComparison, rule rollout.CompareRule, a
 	if s.finite > 0 {
 		result.MeanAbsDiff = min(s.sum, math.MaxFloat64) / float64(s.finite)
 	}
+}
+
+// firstScores returns the finite ones of the first pairs of elements, for the gates.
+func firstScores(a, b *oip.Tensor) []rollout.ScorePair {
+	switch a.Type().Family() {
+	case oip.Signed:
+		return scorePairs(a, b, (*oip.Elements).Ints)
+	case oip.Unsigned:
+		return scorePairs(a, b, (*oip.Elements).Uints)
+	case oip.Float:
+		return scorePairs(a, b, (*oip.Elements).Floats)
+	}
+	return nil
+}
+
+func scorePairs[T comparedNumber](a, b *oip.Tensor, read func(*oip.Elements, []T) int) []rollout.ScorePair {
+	var x, y [rollout.MaxScores]T
+	ofA, ofB := a.Elements(), b.Elements()
+	n := min(read(&ofA, x[:]), read(&ofB, y[:]))
+	pairs := make([]rollout.ScorePair, 0, n)
+	for i := range n {
+		p := rollout.ScorePair{Champion: float64(x[i]), Challenger: float64(y[i])}
+		if d := p.Challenger - p.Champion; d-d == 0 { // neither is infinite or no number
+			pairs = append(pairs, p)
+		}
+	}
+	return pairs
 }
 
 // scoreSums gathers what a score's comparison reports.

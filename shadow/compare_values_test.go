@@ -3,6 +3,7 @@ package shadow
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"github.com/understudy-serving/understudy/rollout"
@@ -110,7 +111,7 @@ func TestCompareExactlyAtTheEdges(t *testing.T) {
 		got := compareOne(t, rollout.CompareRule{Kind: rollout.CompareExact},
 			compareOut{datatype: c.datatype, shape: []int64{c.n}, values: c.a}, compareOut{datatype: c.datatype, shape: []int64{c.n}, values: c.b})
 		want := rollout.OutputComparison{Output: "y", Kind: rollout.CompareExact, Agree: c.differing == 0, Elements: uint64(c.n), Differing: c.differing, Finding: got.Finding}
-		if got != want {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, want %+v", what, got, want)
 		}
 	}

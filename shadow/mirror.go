@@ -27,7 +27,6 @@ type Breaker interface {
 type Observer interface {
 	Observe(rollout.Outcome)
 	Skipped(rollout.Reason)
-	Compared(*rollout.Comparison)
 }
 
 // Recorder takes an exchange over and gives it exactly one record or counted drop.
@@ -162,8 +161,8 @@ func (m *Mirror) release(size int64) {
 
 // rehearse makes the copy, compares, and hands the exchange on.
 func (m *Mirror) rehearse(x *rollout.Exchange, size int64, done func(rollout.Outcome)) {
-	outcome := rollout.Outcome{Arm: rollout.Challenger, Mirrored: true, Weight: x.Weight, Entered: x.Entered,
-		Code: rollout.Internal, Blame: rollout.OnCaller}
+	outcome := rollout.Outcome{Arm: rollout.Challenger, Mirrored: true, Weight: x.Weight, Entered: x.Entered, Stamp: x.Stamp,
+		ID: x.ID, Code: rollout.Internal, Blame: rollout.OnCaller}
 	x.Challenger.Absent = rollout.Failed
 	defer func() {
 		if r := recover(); r != nil {
@@ -183,7 +182,7 @@ func (m *Mirror) rehearse(x *rollout.Exchange, size int64, done func(rollout.Out
 	}
 	outcome.Paired = true
 	x.Comparison = m.o.Comparer.Compare(x.Champion.Response, x.Challenger.Response)
-	m.o.Observer.Compared(x.Comparison)
+	outcome.Comparison = x.Comparison
 	m.metrics.compared(x.Comparison)
 }
 
@@ -203,6 +202,7 @@ func (m *Mirror) call(x *rollout.Exchange, outcome rollout.Outcome) rollout.Outc
 	start := time.Now()
 	reply := m.o.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
 	outcome.Latency = time.Since(start)
+	outcome.Age = time.Since(x.ReceivedAt)
 
 	ending := m.judge(ctx, &reply, outcome.Latency)
 	outcome.Code = reply.Status.Code

@@ -46,18 +46,15 @@ func (s *theatre) Observe(o rollout.Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outcomes = append(s.outcomes, o)
+	if o.Comparison != nil {
+		s.compared = append(s.compared, o.Comparison)
+	}
 }
 
 func (s *theatre) Skipped(why rollout.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.skipped[why]++
-}
-
-func (s *theatre) Compared(c *rollout.Comparison) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.compared = append(s.compared, c)
 }
 
 func (s *theatre) Record(x *rollout.Exchange) {

@@ -14,6 +14,7 @@ import (
 var (
 	statesBucket   = []byte("states")
 	progressBucket = []byte("progress")
+	evidenceBucket = []byte("evidence")
 )
 
 // File is a store in one local file (bbolt). One process at a time holds it. Every
@@ -155,20 +156,54 @@ func (f *File) SaveProgress(ctx context.Context, model string, p rollout.Progres
 
 // LoadProgress returns what SaveProgress stored last, or ErrNotFound.
 func (f *File) LoadProgress(ctx context.Context, model string) (rollout.Progress, error) {
-	return visit(ctx, f, func(db *bolt.DB) (p rollout.Progress, err error) {
+	return load[rollout.Progress](ctx, f, progressBucket, "progress", model)
+}
+
+// load returns the model's value in a bucket of what is stored beside the states.
+func load[T any](ctx context.Context, f *File, bucket []byte, what, model string) (T, error) {
+	return visit(ctx, f, func(db *bolt.DB) (found T, err error) {
 		err = db.View(func(tx *bolt.Tx) error {
-			value := get(tx, progressBucket, model)
+			value := get(tx, bucket, model)
 			if value == nil {
-				return fmt.Errorf("progress of model %s: %w", model, ErrNotFound)
+				return fmt.Errorf("%s of model %s: %w", what, model, ErrNotFound)
 			}
-			if err := decode(value, &p); err != nil {
-				p = rollout.Progress{}
-				return fmt.Errorf("progress of model %s: %w", model, err)
+			if err := decode(value, &found); err != nil {
+				var none T
+				found = none
+				return fmt.Errorf("%s of model %s: %w", what, model, err)
 			}
 			return nil
 		})
-		return p, err
+		return found, err
 	})
+}
+
+// SaveEvidence stores what the gates know of the model's rollout where the stored version is
+// expected (0: where nothing is stored), and else returns ErrStale. next.Version must be
+// over expected.
+func (f *File) SaveEvidence(ctx context.Context, model string, expected uint64, next rollout.StoredEvidence) error {
+	if model == "" || next.Version <= expected {
+		return fmt.Errorf("store: evidence of model %q: version %d in place of %d: want a name and a higher version", model, next.Version, expected)
+	}
+	value, err := encode(next)
+	if err != nil {
+		return fmt.Errorf("store: encode the evidence of %s: %w", model, err)
+	}
+	return f.update(ctx, func(tx *bolt.Tx) error {
+		var stored rollout.StoredEvidence
+		if raw := get(tx, evidenceBucket, model); raw != nil && decode(raw, &stored) != nil {
+			stored = rollout.StoredEvidence{Version: expected} // damaged: nothing is lost by writing over it
+		}
+		if stored.Version != expected {
+			return fmt.Errorf("%w: evidence of model %s is at version %d, not %d", ErrStale, model, stored.Version, expected)
+		}
+		return put(tx, evidenceBucket, model, value)
+	}, func() {})
+}
+
+// LoadEvidence returns what SaveEvidence stored last, or ErrNotFound.
+func (f *File) LoadEvidence(ctx context.Context, model string) (rollout.StoredEvidence, error) {
+	return load[rollout.StoredEvidence](ctx, f, evidenceBucket, "evidence", model)
 }
 
 // Watch calls changed with every state that is stored now, and then with each one that

@@ -19,6 +19,8 @@ type Store interface {
 	CompareAndSwap(ctx context.Context, expected uint64, next rollout.State) error
 	SaveProgress(ctx context.Context, model string, p rollout.Progress) error
 	LoadProgress(ctx context.Context, model string) (rollout.Progress, error)
+	SaveEvidence(ctx context.Context, model string, expected uint64, next rollout.StoredEvidence) error
+	LoadEvidence(ctx context.Context, model string) (rollout.StoredEvidence, error)
 	Watch(ctx context.Context, changed func(rollout.State)) error
 	Close() error
 }
@@ -39,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ASwapMustRaiseTheRevision", revisionMustRise},
 		{"OneOfManyConcurrentSwapsWins", concurrentSwaps},
 		{"ProgressStandsBesideTheState", progress},
+		{"EvidenceIsSwappedByItsOwnVersion", evidence},
 		{"ValuesAreTheCallersOwn", ownValues},
 		{"WatchTellsWhatIsThereAndEveryChange", watch},
 		{"WatchersDoNotHoldEachOtherUp", slowWatcher},
@@ -192,6 +195,33 @@ func progress(t *testing.T, s Store) {
 	}
 }
 
+func evidence(t *testing.T, s Store) {
+	mustSwap(t, s, 0, state("m", 1))
+	if _, err := s.LoadEvidence(t.Context(), "m"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("before any: %v, want ErrNotFound", err)
+	}
+	first := rollout.StoredEvidence{Rollout: 1, Version: 1, Checkpoint: []byte(`{"a":1}`)}
+	second := rollout.StoredEvidence{Rollout: 1, Version: 2, Checkpoint: []byte(`{"a":2}`)}
+	for expected, next := range []rollout.StoredEvidence{first, second} {
+		if err := s.SaveEvidence(t.Context(), "m", uint64(expected), next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := rollout.StoredEvidence{Rollout: 1, Version: 3}
+	if err := s.SaveEvidence(t.Context(), "m", 1, late); !errors.Is(err, store.ErrStale) {
+		t.Errorf("in place of a version that is gone: %v, want ErrStale", err)
+	}
+	if err := s.SaveEvidence(t.Context(), "m", 2, second); err == nil {
+		t.Error("a version that does not rise was stored")
+	}
+	if got, err := s.LoadEvidence(t.Context(), "m"); err != nil || !reflect.DeepEqual(got, second) {
+		t.Errorf("%+v, %v, want %+v", got, err, second)
+	}
+	if got, err := s.Load(t.Context(), "m"); err != nil || got.Revision != 1 {
+		t.Errorf("evidence moved the state: revision %d, %v", got.Revision, err)
+	}
+}
+
 func ownValues(t *testing.T, s Store) {
 	put := state("m", 1)
 	mustSwap(t, s, 0, put)
@@ -245,6 +275,7 @@ func closed(t *testing.T, s Store) {
 		"Load": loadErr, "LoadProgress": progressErr,
 		"CompareAndSwap": s.CompareAndSwap(t.Context(), 1, state("m", 2)),
 		"SaveProgress":   s.SaveProgress(t.Context(), "m", rollout.Progress{}),
+		"SaveEvidence":   s.SaveEvidence(t.Context(), "m", 0, rollout.StoredEvidence{Version: 1}),
 		"Watch":          s.Watch(t.Context(), func(rollout.State) {}),
 	} {
 		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrNotFound) {

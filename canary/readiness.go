@@ -3,10 +3,10 @@ package canary
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -18,9 +18,9 @@ type judgement struct {
 	remaining time.Duration
 }
 
-// judge decides from the state, what was gathered at its step, and the breaker's state.
-// Nothing is ever ready without evidence.
-func judge(s rollout.State, p rollout.Progress, breaker string) judgement {
+// readiness decides from the state, what was gathered at its step, the breaker's state
+// and what the gates say. Nothing is ever ready without evidence.
+func readiness(s rollout.State, p rollout.Progress, breaker string, gates rollout.Judgement) judgement {
 	if !s.Recorded() {
 		return judgement{}
 	}
@@ -42,6 +42,10 @@ func judge(s rollout.State, p rollout.Progress, breaker string) judgement {
 		missing = append(missing, "resume: this step waits for an operator")
 	default:
 		missing = append(missing, gathering(s, step, p)...)
+		missing = append(missing, unproven(s, gates)...)
+		if overdue(step, p) {
+			missing = append(missing, "an operator: maxDuration "+gate.Span(step.MaxDuration)+" is over; promote or roll back")
+		}
 	}
 	j.ready = len(missing) == 0
 	j.waiting = strings.Join(missing, "; ")
@@ -51,18 +55,39 @@ func judge(s rollout.State, p rollout.Progress, breaker string) judgement {
 // gathering lists what the step still lacks in time and evidence.
 func gathering(s rollout.State, step rollout.Step, p rollout.Progress) (missing []string) {
 	if left := step.Bake - p.Elapsed; left > 0 {
-		missing = append(missing, "bake "+briefly(left)+" left")
+		missing = append(missing, "bake "+gate.Span(left)+" left")
 	}
 	have, what := p.Pairs, "paired predictions"
 	if s.Mode == rollout.ModeCanary {
 		have, what = p.Routed, "requests"
 	}
 	if want := max(step.MinRequests, 1); have < want {
-		missing = append(missing, grouped(have)+" of "+grouped(want)+" "+what)
+		missing = append(missing, gate.Number(have)+" of "+gate.Number(want)+" "+what)
 	} else if s.Mode == rollout.ModeCanary && p.Answered < 1 {
 		missing = append(missing, "the challenger has answered no request yet")
 	}
 	return missing
+}
+
+// unproven lists the gates that have not passed the step.
+func unproven(s rollout.State, j rollout.Judgement) (missing []string) {
+	switch {
+	case j.Entered != s.Entered:
+		if len(s.Rules.Gates) > 0 {
+			missing = append(missing, "the gates' first look at this step")
+		}
+	case j.Split.Void:
+		missing = append(missing, "a split that can be trusted: "+j.Split.Why)
+	default:
+		for _, r := range j.Holding() {
+			missing = append(missing, "gate "+gateName(r)+": "+r.Why)
+		}
+	}
+	return missing
+}
+
+func overdue(step rollout.Step, p rollout.Progress) bool {
+	return step.MaxDuration > 0 && p.Elapsed >= step.MaxDuration
 }
 
 // pausedBy says who paused the rollout and why.
@@ -83,31 +108,7 @@ func pausedBy(s rollout.State) string {
 // reasonToAdvance is what goes down in the history of a step that is over.
 func reasonToAdvance(s rollout.State, p rollout.Progress) string {
 	if s.Mode == rollout.ModeShadow {
-		return fmt.Sprintf("baked %s with %s paired predictions", briefly(p.Elapsed), grouped(p.Pairs))
+		return fmt.Sprintf("baked %s with %s paired predictions", gate.Span(p.Elapsed), gate.Number(p.Pairs))
 	}
-	return fmt.Sprintf("baked %s with %s requests, %s answered by the challenger", briefly(p.Elapsed), grouped(p.Routed), grouped(p.Answered))
-}
-
-// briefly writes a duration as people do, to the second where it has any: "1h5m", "12m", "350ms".
-func briefly(d time.Duration) string {
-	if d < time.Second {
-		return d.Round(time.Millisecond).String()
-	}
-	text := d.Round(time.Second).String()
-	if rest, cut := strings.CutSuffix(text, "m0s"); cut {
-		text = rest + "m"
-	}
-	if rest, cut := strings.CutSuffix(text, "h0m"); cut {
-		text = rest + "h"
-	}
-	return text
-}
-
-// grouped writes n with a comma between thousands.
-func grouped(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
+	return fmt.Sprintf("baked %s with %s requests, %s answered by the challenger", gate.Span(p.Elapsed), gate.Number(p.Routed), gate.Number(p.Answered))
 }

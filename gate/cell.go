@@ -1,0 +1,68 @@
+package gate
+
+import "math"
+
+// Cell is what one gate has counted, at one step, of all requests or of one cohort. All of
+// it is sums of whole numbers, so that cells merge exactly and in any order.
+type Cell struct {
+	// Live requests that were judged, and those of them that were bad, as assigned.
+	ChampionLive   int64 `json:"champion,omitempty"`
+	ChampionBad    int64 `json:"champion_bad,omitempty"`
+	ChallengerLive int64 `json:"challenger,omitempty"`
+	ChallengerBad  int64 `json:"challenger_bad,omitempty"`
+	// Pairs are requests that both arms answered for; in ChallengerOnly of them the challenger
+	// alone was bad, or they disagree.
+	Pairs          int64 `json:"pairs,omitempty"`
+	ChallengerOnly int64 `json:"challenger_only,omitempty"`
+	ChampionOnly   int64 `json:"champion_only,omitempty"`
+	// Shift has the differences of the pairs' scores.
+	Shift Moments `json:"shift"`
+	// Scores has the distribution of the pairs' scores.
+	Scores Scores `json:"scores"`
+}
+
+// Add merges o into c.
+func (c *Cell) Add(o Cell) {
+	c.ChampionLive += o.ChampionLive
+	c.ChampionBad += o.ChampionBad
+	c.ChallengerLive += o.ChallengerLive
+	c.ChallengerBad += o.ChallengerBad
+	c.Pairs += o.Pairs
+	c.ChallengerOnly += o.ChallengerOnly
+	c.ChampionOnly += o.ChampionOnly
+	c.Shift.N += o.Shift.N
+	c.Shift.Sum += o.Shift.Sum
+	c.Shift.Squares += o.Shift.Squares
+	c.Scores.add(o.Scores)
+}
+
+// live is the number of live requests of both arms.
+func (c *Cell) live() int64 { return c.ChampionLive + c.ChallengerLive }
+
+// moment is the unit of Moments: a difference of Range is this many.
+const moment = 1 << 20
+
+// Moments are sums of differences d, clamped to [−Range, Range], in units of Range/2²⁰: whole
+// numbers, for sums of floats hang on their order.
+type Moments struct {
+	N int64 `json:"n,omitempty"`
+	// Sum is of d, Squares of d² (in units of Range²/2²⁰).
+	Sum     int64 `json:"sum,omitempty"`
+	Squares int64 `json:"squares,omitempty"`
+}
+
+// Observe adds the difference d. One that is not a number counts as none.
+func (m *Moments) Observe(d, bound float64) {
+	if math.IsNaN(d) || bound <= 0 {
+		return
+	}
+	x := min(max(d/bound, -1), 1)
+	m.N++
+	m.Sum += int64(math.Round(x * moment))
+	m.Squares += int64(math.Round(x * x * moment))
+}
+
+// of returns n, Σd and Σd² in the units of d.
+func (m Moments) of(bound float64) (n, sum, squares float64) {
+	return float64(m.N), float64(m.Sum) / moment * bound, float64(m.Squares) / moment * bound * bound
+}

@@ -1,0 +1,147 @@
+package gate
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// Checkpoint is all that is known of one rollout's evidence: counts that were absorbed, and
+// the wealth that they made. It is stored, for to forget it would spend alpha again.
+type Checkpoint struct {
+	// Rollout names the challenger's life that the evidence is about.
+	Rollout uint64 `json:"rollout"`
+	Counts  Counts `json:"counts"`
+	// Series has the evidence against the challenger.
+	Series map[Series]*Process `json:"series,omitempty"`
+	// Void says that the split was found broken: for good, whatever comes.
+	Void bool `json:"void,omitempty"`
+	// Bad has for each gate the keys that have had a bad event: nothing of theirs counts for
+	// it any more. Seen has those of canary.
+	Bad []Keys `json:"bad,omitempty"`
+	// Seen has the keys of canary, Lost those with a request that had no result in time.
+	Seen Keys `json:"seen"`
+	Lost Keys `json:"lost"`
+	// Cohorts are the names that have gates of their own, by segment source.
+	Cohorts [][]string `json:"cohorts,omitempty"`
+}
+
+// Process is the evidence of one series against the challenger.
+type Process struct {
+	Mixture
+	// Pools are the counts of a gate with a fixed limit, by limit.
+	Pools []Pool `json:"pools,omitempty"`
+}
+
+// logE returns the natural logarithm of the evidence.
+func (p *Process) logE() float64 {
+	log := p.LogE
+	for _, pool := range p.Pools {
+		log += limit{pool.Limit}.above(float64(pool.Bad), float64(pool.Good))
+	}
+	if math.IsNaN(log) {
+		return math.Inf(-1) // the tail of a beta function that is too small to write
+	}
+	return log
+}
+
+func (p *Process) absorb(g rollout.Gate, at *Step, c *Cell) {
+	if g.Metric == rollout.Disagreement {
+		pool := p.pool(g.Limit)
+		pool.Bad += c.ChallengerOnly
+		pool.Good += c.Pairs - c.ChallengerOnly
+	}
+	m := of(g)
+	gains := make([]float64, len(m.prior()))
+	m.gains(placeOf(g, at), c, gains)
+	p.add(m.prior(), gains, 0)
+}
+
+func (p *Process) pool(limit float64) *Pool {
+	i := slices.IndexFunc(p.Pools, func(q Pool) bool { return q.Limit == limit })
+	if i < 0 {
+		p.Pools = append(p.Pools, Pool{Limit: limit})
+		i = len(p.Pools) - 1
+	}
+	return &p.Pools[i]
+}
+
+// Absorb takes the counts of passed time into the evidence. What follows hangs on c and
+// delta alone.
+func (c *Checkpoint) Absorb(s rollout.State, delta Counts, passed time.Duration) {
+	for _, entered := range delta.entered() {
+		step := delta.Steps[entered]
+		gates := s.GatesAt(step.Index)
+		for k, cell := range step.Cells {
+			if k.Gate < len(gates) {
+				c.process(k).absorb(gates[k.Gate], step, cell)
+			}
+		}
+	}
+	for k, p := range c.Series {
+		p.add(of(s.Rules.Gates[k.Gate]).prior(), nil, passed)
+	}
+	c.Counts.Add(delta)
+	if now := c.Counts.Steps[s.Entered]; now != nil {
+		now.Gathered += passed
+	}
+	c.Void = c.Void || c.mismatch() >= math.Log(voidAt)
+	c.forget()
+}
+
+func (c *Checkpoint) process(k Series) *Process {
+	p := c.Series[k]
+	if p == nil {
+		if c.Series == nil {
+			c.Series = map[Series]*Process{}
+		}
+		p = new(Process)
+		c.Series[k] = p
+	}
+	return p
+}
+
+func placeOf(g rollout.Gate, s *Step) place {
+	return place{paired: g.Paired(s.Mode), w: float64(s.Weight) / float64(rollout.FullWeight)}
+}
+
+// mismatch returns ln of the evidence that the split is broken.
+func (c *Checkpoint) mismatch() float64 {
+	var keys, missing float64
+	for w, f := range c.Counts.Keys {
+		keys += mismatch(f, float64(w)/float64(rollout.FullWeight))
+	}
+	for w, f := range c.Counts.Missing {
+		missing += mismatch(f, float64(w)/float64(rollout.FullWeight))
+	}
+	return logMean([]float64{keys, missing})
+}
+
+// keptSteps bounds the steps whose counts are kept: later ones are read, and late results
+// still come for the one before. The last in shadow is kept beside them.
+const keptSteps = 4
+
+func (c *Checkpoint) forget() {
+	all := c.Counts.entered()
+	if len(all) <= keptSteps {
+		return
+	}
+	rehearsal, _ := c.rehearsal()
+	for _, entered := range all[:len(all)-keptSteps] {
+		if entered != rehearsal {
+			delete(c.Counts.Steps, entered)
+		}
+	}
+}
+
+// rehearsal returns the last step in shadow.
+func (c *Checkpoint) rehearsal() (entered uint64, ok bool) {
+	for e, s := range c.Counts.Steps {
+		if s.Mode == rollout.ModeShadow && (!ok || e > entered) {
+			entered, ok = e, true
+		}
+	}
+	return entered, ok
+}

@@ -1,0 +1,265 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// Judge says what the evidence means for the rollout at its step. It is a function of the
+// checkpoint and the state. Estimates, intervals and forecasts take most of its time; they
+// are there only where full.
+func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
+	j := rollout.Judgement{Entered: s.Entered, Alpha: s.Rules.Alpha, Split: c.split()}
+	if len(s.Rules.Gates) == 0 {
+		return j
+	}
+	step := c.Counts.Steps[s.Entered]
+	if step == nil {
+		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
+	}
+	b := bench{checkpoint: c, rules: s.Rules, step: step, void: j.Split.Void, full: full}
+	gates := s.GatesAt(step.Index)
+	for i, g := range gates {
+		j.Gates = append(j.Gates, b.sit(i, g)...)
+	}
+	j.LogEvidence = evidence(j.Gates)
+	b.condemn(&j)
+	j.Shadow = c.rehearsed(s)
+	return j
+}
+
+// rehearsed judges what the last step in shadow left, once the rollout is beyond it.
+func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
+	entered, ok := c.rehearsal()
+	if !ok || s.Mode == rollout.ModeShadow {
+		return nil
+	}
+	b := bench{checkpoint: c, rules: s.Rules, step: c.Counts.Steps[entered]}
+	for i, g := range s.GatesAt(b.step.Index) {
+		if r := b.report(Series{Gate: i}, g); r.Applies {
+			reports = append(reports, r)
+		}
+	}
+	return reports
+}
+
+// evidence is ln of the evidence of all gates in the budget; priors that nothing has used
+// lie idle.
+func evidence(reports []rollout.GateReport) float64 {
+	idle, logs := 1.0, []float64{}
+	for _, r := range reports {
+		if inBudget(r.Gate) && r.Prior > 0 {
+			idle -= r.Prior
+			logs = append(logs, math.Log(r.Prior)+r.LogFail)
+		}
+	}
+	return logSum(append(logs, math.Log(max(idle, 0))))
+}
+
+func inBudget(g rollout.Gate) bool {
+	return !g.DryRun && g.OnFail == rollout.RollBack && g.Metric != rollout.Drift
+}
+
+// bench is where gates are judged, at one step.
+type bench struct {
+	checkpoint *Checkpoint
+	rules      rollout.Rules
+	step       *Step
+	void, full bool
+}
+
+// sit judges a gate for all requests and for its cohorts, the worst first.
+func (b bench) sit(i int, g rollout.Gate) []rollout.GateReport {
+	all := []rollout.GateReport{b.report(Series{Gate: i}, g)}
+	for k := range b.checkpoint.Series {
+		if k.Gate == i && k.Segment != "" {
+			all = append(all, b.report(k, g))
+		}
+	}
+	slices.SortFunc(all[1:], func(x, y rollout.GateReport) int {
+		return cmp.Or(cmp.Compare(y.LogFail, x.LogFail), strings.Compare(x.Segment, y.Segment))
+	})
+	return all
+}
+
+// prior is a series' part of the budget: half of a gate's goes to all requests, half to
+// the cohorts that there may be.
+func (b bench) prior(k Series, g rollout.Gate) float64 {
+	share := g.Share
+	if g.DryRun {
+		share = 1 / float64(len(b.rules.Gates))
+	}
+	sources := len(b.rules.Segments)
+	switch {
+	case sources == 0:
+		return share
+	case k.Segment == "":
+		return share / 2
+	}
+	return share / 2 / float64(sources*(b.rules.MaxCohorts+1))
+}
+
+func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
+	c := b.step.Cells[k]
+	if c == nil {
+		c = new(Cell)
+	}
+	m, at := of(g), placeOf(g, b.step)
+	n := m.trials(at, c)
+	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(), Missing: -1, Low: 1, High: -1,
+		Applies: g.In(b.step.Mode) && (k.Segment == "" || n >= g.MinRequests)}
+	if p := b.checkpoint.Series[k]; p != nil {
+		r.LogFail = p.logE()
+	}
+	if n > 0 && (at.paired || at.w > 0 && at.w < 1) {
+		r.LogPass = m.pass(at, c)
+	}
+	b.decide(&r, at, c, n)
+	if b.full && n > 0 && r.Applies {
+		r.Estimate, r.Low, r.High = m.estimate(at, c, b.rules.Alpha)
+		b.forecast(&r, at, c, n)
+	}
+	return r
+}
+
+// decide gives the verdict and the sentence.
+func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
+	g, level := r.Gate, math.Log(1/b.rules.Alpha)
+	r.Verdict = rollout.Inconclusive
+	says := found(g, at, c, b.step.Slow)
+	switch {
+	case !g.In(b.step.Mode):
+		r.Why = "does not judge in " + b.step.Mode.String()
+	case b.void:
+		r.Why = "void: the split is broken"
+	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
+		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
+		r.Verdict, r.Why = rollout.Fail, says+": shown to be worse"
+	case !r.Applies:
+		r.Why = fmt.Sprintf("%s of the %s requests that a cohort must have to be judged", Number(n), Number(g.MinRequests))
+	case b.crowded(g):
+		r.Why = "too many keys have had a bad event to tell new ones apart: no pass any more; promote by hand, or roll back and retry"
+	case n == 0 && g.Metric == rollout.TailLatency && b.step.Slow == 0:
+		r.Why = "the champion's p99 is not known yet"
+	case n == 0:
+		r.Why = "nothing to judge yet"
+	case n < g.MinRequests:
+		r.Why = fmt.Sprintf("%s; %s of %s requests", says, Number(n), Number(g.MinRequests))
+	case r.LogPass >= level:
+		r.Verdict, r.Why = rollout.Pass, says+": shown to be within the margin"
+	default:
+		r.Why = says + ": not enough evidence either way"
+	}
+}
+
+func (b bench) crowded(g rollout.Gate) bool {
+	i := slices.IndexFunc(b.rules.Gates, func(o rollout.Gate) bool { return o.Name() == g.Name() })
+	return i >= 0 && i < len(b.checkpoint.Bad) && b.checkpoint.Bad[i].Full()
+}
+
+// drifted tells whether the index is over its limit by more than chance explains: twice
+// what it is expected to be where nothing drifts.
+func drifted(g rollout.Gate, c *Cell) bool {
+	d := c.Scores.compare()
+	return d.PSI > g.Limit+2*d.Expected
+}
+
+// condemn marks the gate that the whole budget fails, where none fails alone: the one with
+// the most evidence.
+func (b bench) condemn(j *rollout.Judgement) {
+	if b.void || j.LogEvidence < math.Log(1/b.rules.Alpha) {
+		return
+	}
+	worst := -1
+	for i, r := range j.Gates {
+		if !inBudget(r.Gate) {
+			continue
+		}
+		if r.Verdict == rollout.Fail {
+			return
+		}
+		if worst < 0 || math.Log(r.Prior)+r.LogFail > math.Log(j.Gates[worst].Prior)+j.Gates[worst].LogFail {
+			worst = i
+		}
+	}
+	if worst >= 0 {
+		r := &j.Gates[worst]
+		r.Verdict = rollout.Fail
+		r.Why = found(r.Gate, placeOf(r.Gate, b.step), b.cell(r), b.step.Slow) + ": with the other gates' evidence shown to be worse"
+	}
+}
+
+func (b bench) cell(r *rollout.GateReport) *Cell {
+	for i, g := range b.rules.Gates {
+		if g.Name() == r.Gate.Name() {
+			if c := b.step.Cells[Series{i, r.Segment}]; c != nil {
+				return c
+			}
+		}
+	}
+	return new(Cell)
+}
+
+func (c *Cell) counts() rollout.GateCounts {
+	out := rollout.GateCounts{Champion: c.ChampionLive, ChampionBad: c.ChampionBad, Challenger: c.ChallengerLive, ChallengerBad: c.ChallengerBad,
+		Pairs: c.Pairs, ChallengerOnly: c.ChallengerOnly, ChampionOnly: c.ChampionOnly}
+	out.Pairs = max(out.Pairs, c.Shift.N, drift{}.trials(place{}, c))
+	return out
+}
+
+// farthest is how many times as much evidence a forecast looks ahead.
+const farthest = 1 << 14
+
+// forecast says how many more requests a pass takes if all goes on as at this step.
+func (b bench) forecast(r *rollout.GateReport, at place, c *Cell, n int64) {
+	m, level := of(r.Gate), math.Log(1/b.rules.Alpha)
+	enough := func(times float64) bool {
+		grown := c.times(times)
+		return m.pass(at, &grown) >= level && m.trials(at, &grown) >= r.Gate.MinRequests
+	}
+	switch {
+	case r.Verdict == rollout.Pass:
+		r.Missing = 0
+		return
+	case r.Verdict == rollout.Fail || !enough(farthest):
+		return
+	}
+	times := bound(1, farthest, func(k float64) bool { return !enough(k) })
+	r.Missing = max(int64(math.Ceil((times-1)*float64(n))), 1)
+	if seconds := b.step.Gathered.Seconds(); seconds > 0 {
+		r.Expected = time.Duration(float64(r.Missing) / float64(n) * seconds * float64(time.Second))
+	}
+}
+
+// times returns the cell with k times the counts.
+func (c *Cell) times(k float64) Cell {
+	x := func(n int64) int64 { return int64(math.Round(float64(n) * k)) }
+	return Cell{ChampionLive: x(c.ChampionLive), ChampionBad: x(c.ChampionBad), ChallengerLive: x(c.ChallengerLive), ChallengerBad: x(c.ChallengerBad),
+		Pairs: x(c.Pairs), ChallengerOnly: x(c.ChallengerOnly), ChampionOnly: x(c.ChampionOnly),
+		Shift: Moments{N: x(c.Shift.N), Sum: x(c.Shift.Sum), Squares: x(c.Shift.Squares)}, Scores: c.Scores}
+}
+
+// split reports whether the split can be trusted.
+func (c *Checkpoint) split() rollout.SplitReport {
+	r := rollout.SplitReport{Void: c.Void, LogEvidence: c.mismatch()}
+	for _, f := range c.Counts.Keys {
+		r.Champion += f.Champion
+		r.Challenger += f.Challenger
+	}
+	switch {
+	case r.Void:
+		r.Why = "keys, or results that are missing, do not fall on the arms as the weight says: no verdict counts and the rollout holds; " +
+			"look at what is lost behind the split, then roll back and retry"
+	case r.Champion+r.Challenger == 0:
+		r.Why = "no keys in canary yet"
+	default:
+		r.Why = fmt.Sprintf("%s keys on the challenger, %s on the champion: as the weights say", Number(r.Challenger), Number(r.Champion))
+	}
+	return r
+}

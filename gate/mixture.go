@@ -1,0 +1,78 @@
+package gate
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Mixture is wealth spread over bets. Its zero value has made no bet.
+type Mixture struct {
+	// LogE is the natural logarithm of the wealth; it begins at 0.
+	LogE float64 `json:"log_e"`
+	// Shares are the parts of the wealth that lie on each bet; they sum to 1. Empty stands
+	// for the prior.
+	Shares []float64 `json:"shares,omitempty"`
+}
+
+// sharing is the part of the wealth that returns to the prior each second. Without it a
+// bet that lost for an hour must win all of that back before a late regression shows.
+const sharing = 1.0 / 600
+
+// add lets each bet's wealth grow by the factor exp(gains), none where gains is nil, then
+// returns a part of all wealth to the prior: as much as passed seconds do. Both the factors
+// and the sharing are fixed before the counts behind gains are seen, so what was fair stays
+// fair.
+func (m *Mixture) add(prior, gains []float64, passed time.Duration) {
+	if len(prior) == 0 {
+		return
+	}
+	if len(m.Shares) != len(prior) {
+		m.Shares = slices.Clone(prior)
+	}
+	if gains != nil {
+		logs := make([]float64, len(prior))
+		for i, share := range m.Shares {
+			logs[i] = math.Log(share) + gains[i]
+		}
+		total := logSum(logs)
+		m.LogE += total
+		for i := range m.Shares {
+			m.Shares[i] = math.Exp(logs[i] - total)
+		}
+	}
+	back := -math.Expm1(passed.Seconds() * math.Log1p(-sharing))
+	for i := range m.Shares {
+		m.Shares[i] = (1-back)*m.Shares[i] + back*prior[i]
+	}
+}
+
+// logSum returns ln Σ exp(x).
+func logSum(x []float64) float64 {
+	top := math.Inf(-1)
+	for _, v := range x {
+		top = max(top, v)
+	}
+	if math.IsInf(top, -1) {
+		return top
+	}
+	var sum float64
+	for _, v := range x {
+		sum += math.Exp(v - top)
+	}
+	return top + math.Log(sum)
+}
+
+// logMean returns ln of the mean of exp(x).
+func logMean(x []float64) float64 { return logSum(x) - math.Log(float64(len(x))) }
+
+// withIdle is the prior of n bets beside one that never bets and has half of the wealth:
+// what waits there is at hand for a late regression.
+func withIdle(n int) []float64 {
+	prior := make([]float64, n+1)
+	prior[0] = 0.5
+	for i := range n {
+		prior[i+1] = 0.5 / float64(n)
+	}
+	return prior
+}
