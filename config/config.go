@@ -95,9 +95,11 @@ type Model struct {
 	// Compare has one rule an output at most.
 	Compare []rollout.CompareRule
 	// Record says what of the payloads is recorded.
-	Record  rollout.RecordPolicy
-	Shadow  Shadow
-	Plan    rollout.Plan
+	Record rollout.RecordPolicy
+	Shadow Shadow
+	Plan   rollout.Plan
+	// Rules say how the rollout is judged. Alpha and MaxCohorts are set without gates too.
+	Rules   rollout.Rules
 	Breaker Breaker
 	// Fallback is who answers where the challenger failed: always "champion".
 	Fallback string
@@ -105,7 +107,7 @@ type Model struct {
 
 // Configured returns what the rollout's rules need to know of the model.
 func (m Model) Configured() rollout.Configured {
-	c := rollout.Configured{Model: m.Name, Champion: m.Champion.Spec, Plan: m.Plan}
+	c := rollout.Configured{Model: m.Name, Champion: m.Champion.Spec, Plan: m.Plan, Rules: m.Rules}
 	if m.Challenger != nil {
 		c.Challenger = m.Challenger.Spec
 	}
@@ -130,7 +132,7 @@ const (
 	FromHeader    = "header"
 )
 
-// KeySource is a place in a request where a routing key may stand.
+// KeySource is a place in a request where a routing key or a segment may stand.
 type KeySource struct {
 	// Kind is FromParameter or FromHeader.
 	Kind string

@@ -137,7 +137,7 @@ sink: {kafka: {brokers: ["kafka:9092"]}, spool: {}}
 	}
 	show, hide := c.Models[0], bare.Models[0]
 	show.Champion.Spec, show.Challenger.Spec = hide.Champion.Spec, hide.Challenger.Spec
-	show.RoutingKey, show.Compare, show.Plan = nil, nil, nil
+	show.RoutingKey, show.Compare, show.Plan, show.Rules.Gates = nil, nil, nil, nil
 	c.Models, bare.Models = []Model{show}, []Model{hide}
 	c.warnings, bare.warnings = nil, nil
 	if !reflect.DeepEqual(c, bare) {
@@ -192,8 +192,9 @@ func TestLoad(t *testing.T) {
 func TestConfigured(t *testing.T) {
 	champion, challenger := rollout.Spec{Target: "a:1", Model: "m"}, rollout.Spec{Target: "b:1", Model: "m"}
 	plan := rollout.Plan{{Kind: rollout.StepPause, Manual: true}}
-	m := Model{Name: "m", Champion: Arm{Spec: champion}, Plan: plan}
-	want := rollout.Configured{Model: "m", Champion: champion, Plan: plan}
+	rules := rollout.Rules{Alpha: 0.01, Gates: []rollout.Gate{{Metric: rollout.Disagreement, Limit: 0.02}}}
+	m := Model{Name: "m", Champion: Arm{Spec: champion}, Plan: plan, Rules: rules}
+	want := rollout.Configured{Model: "m", Champion: champion, Plan: plan, Rules: rules}
 	if got := m.Configured(); !reflect.DeepEqual(got, want) {
 		t.Errorf("without a challenger: %+v", got)
 	}

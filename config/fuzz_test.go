@@ -59,6 +59,7 @@ func checkBounds(t *testing.T, c *Config) {
 		if err := m.Plan.Validate(); err != nil {
 			t.Errorf("plan %v: %v", m.Plan, err)
 		}
+		checkRules(t, m)
 		if b := m.Breaker; !(b.FailureRatio > 0 && b.FailureRatio <= 1) || b.ConsecutiveFailures == 0 || b.Window <= 0 || b.OpenFor <= 0 {
 			t.Errorf("breaker %+v", b)
 		}
@@ -75,5 +76,69 @@ func checkBounds(t *testing.T, c *Config) {
 		if m.Shadow.Sample > rollout.FullWeight || m.Shadow.Timeout < time.Millisecond || m.Shadow.MaxBytes <= 0 {
 			t.Errorf("shadow %+v", m.Shadow)
 		}
+	}
+}
+
+// checkRules holds what a rollout is judged by against what the gates' statistics need.
+func checkRules(t *testing.T, m Model) {
+	t.Helper()
+	r := m.Rules
+	if !(r.Alpha > 0 && r.Alpha <= 0.2) || r.MaxCohorts < 1 || len(r.Segments) > rollout.MaxSegmentSources {
+		t.Errorf("rules %+v", r)
+	}
+	shares, effective := 0.0, false
+	names := map[string]bool{}
+	for _, g := range r.Gates {
+		if names[g.Name()] || g.DryRun != (g.Share == 0) {
+			t.Errorf("gate %+v", g)
+		}
+		names[g.Name()] = true
+		shares += g.Share
+		effective = effective || !g.DryRun
+		checkGate(t, g)
+	}
+	if effective && math.Abs(shares-1) > 1e-9 {
+		t.Errorf("shares of alpha add up to %v", shares)
+	}
+	for i, s := range m.Plan {
+		if s.MaxDuration < 0 || s.MaxDuration > 0 && s.MaxDuration < s.Bake || (s.MaxDuration > 0) != (s.OnMaxDuration != "") {
+			t.Errorf("step %+v", s)
+		}
+		at := rollout.State{Plan: m.Plan, Rules: r}.GatesAt(i)
+		for j, g := range at {
+			if g.Share != r.Gates[j].Share || g.DryRun != r.Gates[j].DryRun {
+				t.Errorf("step %d: the budget moved from %+v to %+v", i, r.Gates[j], g)
+			}
+			checkGate(t, g)
+		}
+		for _, g := range s.Gates {
+			if !names[g.Name()] {
+				t.Errorf("step %d overrides %s, which the model does not have", i, g.Name())
+			}
+		}
+	}
+}
+
+func checkGate(t *testing.T, g rollout.Gate) {
+	t.Helper()
+	ok := g.Horizon >= time.Millisecond && g.Horizon <= time.Minute && g.MinRequests > 0 && (g.InShadow || g.InCanary) && g.OnFail != ""
+	switch g.Metric {
+	case rollout.ErrorRate:
+		ok = ok && g.Margin > 0 && (g.Relative || g.Margin < 1)
+	case rollout.SlowRate:
+		ok = ok && g.Margin > 0 && (g.Relative || g.Margin < 1) && g.SlowerThan == g.Horizon && !g.InShadow
+	case rollout.TailLatency:
+		ok = ok && g.Margin > 0 && g.Relative && !g.InShadow
+	case rollout.Disagreement:
+		ok = ok && g.Limit > 0 && g.Limit < 1
+	case rollout.ScoreShift:
+		ok = ok && g.Output != "" && g.Limit > 0 && g.Range > g.Limit
+	case rollout.Drift:
+		ok = ok && g.Output != "" && g.Limit > 0
+	default:
+		ok = false
+	}
+	if !ok {
+		t.Errorf("gate %+v", g)
 	}
 }

@@ -47,8 +47,8 @@ func (d *document) models(root object, c *Config) {
 
 func (d *document) model(n node) (m Model, ok bool) {
 	o, ok := n.object(keys{
-		known: []string{"name", "champion", "challenger", "routingKey", "compare", "record", "shadow", "plan", "breaker", "fallback"},
-		later: []string{"gates", "segments"},
+		known: []string{"name", "champion", "challenger", "routingKey", "compare", "record", "shadow", "plan", "breaker", "fallback",
+			"alpha", "segments", "maxCohorts", "gates"},
 		hints: map[string]string{"steps": "the steps stand under plan"},
 	})
 	if !ok {
@@ -68,11 +68,13 @@ func (d *document) model(n node) (m Model, ok bool) {
 			m.Challenger = nil
 		}
 	}
-	m.RoutingKey = d.routingKey(o)
+	m.RoutingKey = o.sources("routingKey")
 	m.Compare = d.compare(o)
 	m.Record = d.record(o)
 	m.Shadow = d.shadow(o)
-	m.Plan = d.plan(o, m.Shadow)
+	gates, whole := d.rules(o, &m)
+	m.Plan = d.plan(o, &m, gates, whole)
+	d.warnUnjudged(o, m)
 	m.Breaker = d.breaker(o)
 	m.Fallback = "champion"
 	o.choice("fallback", &m.Fallback, []string{"champion"}, []string{"none"})
@@ -183,9 +185,10 @@ func isHeader(s string) bool {
 	return metadataKey.MatchString(s) && !strings.HasPrefix(s, "grpc-")
 }
 
-func (d *document) routingKey(o object) (sources []KeySource) {
+// sources reads a key as a list of places in a request.
+func (o object) sources(key string) (sources []KeySource) {
 	const want = `"parameter:NAME" or "header:NAME", such as "header:x-user-id"`
-	n, ok := o.fields["routingKey"]
+	n, ok := o.fields[key]
 	if !ok {
 		return nil
 	}

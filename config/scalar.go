@@ -66,6 +66,10 @@ func (o object) choice(key string, dst *string, valid, later []string) {
 			return
 		}
 	}
+	if meant := nearest(s, valid); meant != "" {
+		n.fail("is %s; did you mean %q? want %s", n.describe(), meant, oneOf(valid))
+		return
+	}
 	n.fail("is %s; want %s", n.describe(), oneOf(valid))
 }
 
@@ -233,6 +237,61 @@ func (o object) tolerance(key string, dst *float64) {
 	v, err := strconv.ParseFloat(s, 64)
 	if err != nil || !(v >= 0) || math.IsInf(v, 0) {
 		n.fail("is %s; want a number of at least 0, such as 1e-3", n.describe())
+		return
+	}
+	*dst = v
+}
+
+// million is the whole of a share that is read in millionths, which four decimals of a
+// percentage are.
+const million = 1_000_000
+
+// parseMillionths reads the digits of a percentage with at most four decimals.
+func parseMillionths(digits string) (int64, bool) {
+	v, ok := parseDecimal(digits)
+	scaled := v * (million / 100)
+	rounded := math.Round(scaled)
+	if !ok || scaled > 1e12 || math.Abs(scaled-rounded) > 1e-6 {
+		return 0, false
+	}
+	return int64(rounded), true
+}
+
+// percentage reads a key as a share in millionths, more than none.
+func (o object) percentage(key string, dst *int64, most int64, example string) {
+	n, ok := o.fields[key]
+	if !ok {
+		return
+	}
+	want := "a percentage with its sign, more than 0% and at most " + percentText(most) + ", with at most four decimals, such as " + strconv.Quote(example)
+	s, ok := n.text(want)
+	if !ok {
+		return
+	}
+	digits, percent := strings.CutSuffix(s, "%")
+	v, ok := parseMillionths(digits)
+	if !ok || !percent || v == 0 || v > most {
+		n.fail("is %s; want %s", n.describe(), want)
+		return
+	}
+	*dst = v
+}
+
+// number reads a key as a plain number from least to most.
+func (o object) number(key string, dst *float64, least, most float64, example string) {
+	n, ok := o.fields[key]
+	if !ok {
+		return
+	}
+	plain := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+	want := "a number from " + plain(least) + " to " + plain(most) + ", such as " + example
+	s, ok := n.text(want)
+	if !ok {
+		return
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(v >= least && v <= most) {
+		n.fail("is %s; want %s", n.describe(), want)
 		return
 	}
 	*dst = v

@@ -25,6 +25,24 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+func TestPercentages(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "0.0001": 1, "0.25": 2500, "1": 10_000, "12.3457": 123_457, "20": 200_000, "99.9999": 999_999, "1000": 10 * million,
+	} {
+		if got, ok := parseMillionths(text); !ok || got != want {
+			t.Errorf("%s: %d %v, want %d", text, got, ok, want)
+		}
+		if written := percentText(want); written != text+"%" {
+			t.Errorf("%d is written %s, want %s%%", want, written, text)
+		}
+	}
+	for _, text := range []string{"", ".", "-1", "1e3", "0.00001", "12.34567", "1,5", "99999999999999999999"} {
+		if got, ok := parseMillionths(text); ok {
+			t.Errorf("%q was read as %d", text, got)
+		}
+	}
+}
+
 func TestShortDurations(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 200 * time.Millisecond: "200ms", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s",

@@ -40,6 +40,7 @@ models:
       - {output: probability, as: score, atol: 0.1}
       - {output: label, as: class}
     shadow: {sample: 100%, maxInFlight: 1024}
+    gates: []
     plan: [{shadow: {bake: 10h}}, {setWeight: 50}, {pause: {}}]
 sink:
   kafka: {brokers: ["{{.Broker}}"], topic: {{.Topic}}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -18,8 +19,9 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check --config FILE",
 		Short: "Check a config file and say what it means",
-		Long: `Read a config file as "understudy serve" does and say what was understood: the models, the
-plan in words, and what is probably not meant. Nothing is started and nothing is contacted.
+		Long: `Read a config file as "understudy serve" does and say what was understood: the models, their
+gates and plans in words, and what is probably not meant. Nothing is started and nothing is
+contacted.
 
 A file that is not valid gives one line for each mistake, "file:line: field: what is wrong
 and what would be right", and exit code 2.`,
@@ -70,6 +72,9 @@ type checkedModel struct {
 	Name       string   `json:"name"`
 	Champion   string   `json:"champion"`
 	Challenger string   `json:"challenger,omitempty"`
+	Alpha      float64  `json:"alpha,omitempty"`
+	Gates      []string `json:"gates"`
+	Segments   []string `json:"segments"`
 	Plan       []string `json:"plan"`
 }
 
@@ -100,10 +105,20 @@ func checkedJSON(w io.Writer, cfg *config.Config, err error) error {
 }
 
 func checkedOf(m rollout.Configured) checkedModel {
-	out := checkedModel{Name: m.Model, Champion: m.Champion.String(), Plan: []string{}}
-	if (m.Challenger != rollout.Spec{}) {
-		out.Challenger = m.Challenger.String()
-		out.Plan = append(out.Plan, planInWords(m.Plan)...)
+	out := checkedModel{Name: m.Model, Champion: m.Champion.String(), Gates: []string{}, Segments: []string{}, Plan: []string{}}
+	if (m.Challenger == rollout.Spec{}) {
+		return out
+	}
+	out.Challenger = m.Challenger.String()
+	if len(m.Rules.Gates) > 0 {
+		out.Alpha = m.Rules.Alpha
+	}
+	for _, g := range m.Rules.Gates {
+		out.Gates = append(out.Gates, gateInWords(g))
+	}
+	out.Segments = append(out.Segments, m.Rules.Segments...)
+	for _, s := range planInWords(m) {
+		out.Plan = append(out.Plan, strings.Join(append([]string{s.words}, s.overrides...), "; here "))
 	}
 	return out
 }
@@ -190,12 +205,29 @@ func explainModel(m config.Model) string {
 	if !m.Record.Everything() {
 		fmt.Fprintf(t, "  records\t%s\n", recordInWords(m.Record))
 	}
+	explainRules(t, m.Rules)
 	_ = t.Flush()
 	b.WriteString("  plan\n")
-	for i, words := range planInWords(m.Plan) {
-		fmt.Fprintf(&b, "    %d. %s\n", i+1, words)
+	for i, s := range planInWords(m.Configured()) {
+		fmt.Fprintf(&b, "    %d. %s\n", i+1, s.words)
+		for _, o := range s.overrides {
+			fmt.Fprintf(&b, "       here %s\n", o)
+		}
 	}
 	return b.String()
+}
+
+// explainRules writes how the rollout is judged.
+func explainRules(t io.Writer, r rollout.Rules) {
+	if len(r.Gates) > 0 {
+		fmt.Fprintf(t, "  alpha\t%s\n", alphaInWords(r))
+	}
+	for _, g := range r.Gates {
+		fmt.Fprintf(t, "  gate\t%s\n", gateInWords(g))
+	}
+	if len(r.Segments) > 0 {
+		fmt.Fprintf(t, "  segments\t%s\n", segmentsInWords(r))
+	}
 }
 
 func splitBy(sources []config.KeySource) string {
@@ -231,32 +263,59 @@ func recordInWords(p rollout.RecordPolicy) string {
 	return strings.Join(parts, ", ")
 }
 
-// planInWords has one sentence for each resting place and the end.
-func planInWords(p rollout.Plan) []string {
-	if len(p) == 0 {
-		return []string{"copies only, until an operator acts"}
+// planned is a resting place of the plan, in words.
+type planned struct {
+	words string
+	// overrides are the gates that hold there instead of the model's.
+	overrides []string
+}
+
+// planInWords has each resting place and the end.
+func planInWords(m rollout.Configured) []planned {
+	if len(m.Plan) == 0 {
+		return []planned{{words: "copies only, until an operator acts"}}
 	}
-	var out []string
-	part := "copies only"
-	for _, s := range p {
-		switch {
-		case s.Kind == rollout.StepSetWeight:
-			part = "the challenger answers " + s.Weight.String()
-		case s.Manual:
-			out = append(out, part+", until `understudy resume`")
-		default:
-			unit := "requests"
-			if part == "copies only" {
-				unit = "pairs of predictions"
-			}
-			least := count(s.MinRequests) + " " + unit
-			if s.Bake > 0 {
-				least = span(s.Bake) + " and " + least
-			}
-			out = append(out, part+", for at least "+least)
+	var out []planned
+	mode, part := rollout.ModeShadow, "copies only"
+	for i, s := range m.Plan {
+		if s.Kind == rollout.StepSetWeight {
+			mode, part = rollout.ModeCanary, "the challenger answers "+s.Weight.String()
+			continue
 		}
+		p := planned{words: part + ", until `understudy resume`"}
+		if !s.Manual {
+			p.words = part + ", " + endInWords(m, i, mode)
+		}
+		for _, g := range s.Gates {
+			p.overrides = append(p.overrides, overrideInWords(g, mode))
+		}
+		out = append(out, p)
 	}
-	return append(out, "promoted: the challenger answers everything")
+	return append(out, planned{words: "promoted: the challenger answers everything"})
+}
+
+// endInWords says what ends a step that ends by itself.
+func endInWords(m rollout.Configured, step int, mode rollout.Mode) string {
+	s := m.Plan[step]
+	unit := "requests"
+	if mode == rollout.ModeShadow {
+		unit = "pairs of predictions"
+	}
+	words := "for at least " + count(s.MinRequests) + " " + unit
+	if s.Bake > 0 {
+		words = "for at least " + span(s.Bake) + " and " + count(s.MinRequests) + " " + unit
+	}
+	gates := rollout.State{Plan: m.Plan, Rules: m.Rules}.GatesAt(step)
+	if slices.ContainsFunc(gates, func(g rollout.Gate) bool { return g.In(mode) && !g.DryRun }) {
+		words += ", and until the gates pass"
+	}
+	switch {
+	case s.MaxDuration == 0:
+		return words
+	case s.OnMaxDuration == rollout.RollBack:
+		return words + "; after " + span(s.MaxDuration) + " it is rolled back"
+	}
+	return words + "; after " + span(s.MaxDuration) + " it is held for an operator"
 }
 
 func plural(n int, word string) string {
