@@ -95,7 +95,7 @@ func (w *watcher) run(ctx context.Context) error {
 			return local.err
 		}
 		if !connected || !passing(err) {
-			return w.explain(err)
+			return w.wording(err)
 		}
 		w.view.notice(fmt.Sprintf("lost the gateway at %s, trying again: %v", w.url, err))
 		select {
