@@ -29,6 +29,7 @@ type crowd struct {
 	champion, challenger int // in canary
 	championBad          int
 	challengerBad        int
+	mirrored             bool // the champion's requests in canary
 	region               string
 }
 
@@ -62,6 +63,9 @@ func (h *house) play(c crowd) {
 				o = broken(o)
 			}
 			l.Evidence.Observe(o)
+			if c.mirrored && side.arm == rollout.Champion && i >= side.bad {
+				l.Evidence.Observe(copied(o, &rollout.Comparison{Agree: i >= side.bad+c.disagreeing}))
+			}
 		}
 	}
 }
