@@ -41,9 +41,6 @@ func (p *Process) logE() float64 {
 	for _, pool := range p.Pools {
 		log += limit{pool.Limit}.above(float64(pool.Bad), float64(pool.Good))
 	}
-	if math.IsNaN(log) {
-		return math.Inf(-1) // the tail of a beta function that is too small to write
-	}
 	return log
 }
 
