@@ -11,10 +11,11 @@ type Cell struct {
 	ChallengerLive int64 `json:"challenger,omitempty"`
 	ChallengerBad  int64 `json:"challenger_bad,omitempty"`
 	// Pairs are requests that both arms answered for; in ChallengerOnly of them the challenger
-	// alone was bad, or they disagree.
+	// alone was bad, or they disagree; in Both each was.
 	Pairs          int64 `json:"pairs,omitempty"`
 	ChallengerOnly int64 `json:"challenger_only,omitempty"`
 	ChampionOnly   int64 `json:"champion_only,omitempty"`
+	Both           int64 `json:"both,omitempty"`
 	// Shift has the differences of the pairs' scores.
 	Shift Moments `json:"shift"`
 	// Scores has the distribution of the pairs' scores.
@@ -30,6 +31,7 @@ func (c *Cell) Add(o Cell) {
 	c.Pairs += o.Pairs
 	c.ChallengerOnly += o.ChallengerOnly
 	c.ChampionOnly += o.ChampionOnly
+	c.Both += o.Both
 	c.Shift.N += o.Shift.N
 	c.Shift.Sum += o.Shift.Sum
 	c.Shift.Squares += o.Shift.Squares

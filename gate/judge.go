@@ -241,7 +241,7 @@ func (b bench) forecast(r *rollout.GateReport, at place, c *Cell, n int64) {
 func (c *Cell) times(k float64) Cell {
 	x := func(n int64) int64 { return int64(math.Round(float64(n) * k)) }
 	return Cell{ChampionLive: x(c.ChampionLive), ChampionBad: x(c.ChampionBad), ChallengerLive: x(c.ChallengerLive), ChallengerBad: x(c.ChallengerBad),
-		Pairs: x(c.Pairs), ChallengerOnly: x(c.ChallengerOnly), ChampionOnly: x(c.ChampionOnly),
+		Pairs: x(c.Pairs), ChallengerOnly: x(c.ChallengerOnly), ChampionOnly: x(c.ChampionOnly), Both: x(c.Both),
 		Shift: Moments{N: x(c.Shift.N), Sum: x(c.Shift.Sum), Squares: x(c.Shift.Squares)}, Scores: c.Scores}
 }
 

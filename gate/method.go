@@ -78,9 +78,10 @@ func rateTrials(at place, c *Cell) int64 {
 
 // ratio tests a relative margin by whose the bad requests are: under "no worse than
 // (1+m) times the champion" the next one is the challenger's with probability w′ at most,
-// w′ = w(1+m)/(w(1+m)+1−w), whatever the rates do. Pairs count where one arm alone was
-// bad, with w = ½: the sequential form of McNemar's test. After Lindon and Malek,
-// "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022.
+// w′ = w(1+m)/(w(1+m)+1−w), whatever the rates do. After Lindon and Malek, "Anytime-Valid
+// Inference for Multinomial Count Data", NeurIPS 2022. For pairs w = ½: where m = 0 that is
+// the sequential form of McNemar's test, for which a pair that is bad on both arms is none.
+// Where m > 0 it is one: the more of them, the more may be bad on the challenger alone.
 type ratio struct{ margin float64 }
 
 // The relative risks that are bet on: the challenger's over the largest that is allowed.
@@ -99,36 +100,37 @@ func (r ratio) share(at place) float64 {
 	return w * (1 + r.margin) / (w*(1+r.margin) + 1 - w)
 }
 
-// win returns what the bet on relative risk r wins: ln of θ/w and of (1−θ)/(1−w) for each
-// event, where θ = wr/(wr+1−w).
-func win(w, risk, challenger, champion float64) float64 {
+// win returns what the bet on a relative risk wins on the cell: ln of A = θ/w′ for each bad
+// request of the challenger, of B = (1−θ)/(1−w′) for one of the champion, θ = w′r/(w′r+1−w′).
+// With λ = A−1 that is 1+λ and 1−λ(1+m), so a pair that is bad on both wins 1−λm = A+B−1.
+func (r ratio) win(at place, c *Cell, risk float64) float64 {
+	w := r.share(at)
+	challenger, champion := c.discordant(at)
 	norm := math.Log(w*risk + 1 - w)
-	return challenger*(math.Log(risk)-norm) - champion*norm
+	gain := challenger*(math.Log(risk)-norm) - champion*norm
+	if at.paired {
+		gain += float64(c.Both) * (math.Log((1-w)*risk+w) - norm)
+	}
+	return gain
 }
 
 func (r ratio) gains(at place, c *Cell, dst []float64) {
-	challenger, champion := c.discordant(at)
 	for i, risk := range worseRisks {
-		dst[i+1] += win(r.share(at), risk, challenger, champion)
+		dst[i+1] += r.win(at, c, risk)
 	}
 }
 
 func (r ratio) pass(at place, c *Cell) float64 { return r.mean(at, c, betterRisks) }
 
 func (r ratio) mean(at place, c *Cell, risks []float64) float64 {
-	challenger, champion := c.discordant(at)
-	logs := make([]float64, len(risks))
-	for i, risk := range risks {
-		logs[i] = win(r.share(at), risk, challenger, champion)
-	}
-	return logMean(logs)
+	return meanOver(risks, func(risk float64) float64 { return r.win(at, c, risk) })
 }
 
 // estimate is of the ratio of the rates, the challenger's over the champion's.
 func (r ratio) estimate(at place, c *Cell, alpha float64) (is, low, high float64) {
 	challenger, champion := c.discordant(at)
 	if at.paired {
-		is = challenger / champion
+		is = (challenger + float64(c.Both)) / (champion + float64(c.Both))
 	} else {
 		is = challenger / float64(c.ChallengerLive) / (champion / float64(c.ChampionLive))
 	}
