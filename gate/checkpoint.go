@@ -50,10 +50,7 @@ func (p *Process) absorb(g rollout.Gate, at *Step, c *Cell) {
 		pool.Bad += c.ChallengerOnly
 		pool.Good += c.Pairs - c.ChallengerOnly
 	}
-	m := of(g)
-	gains := make([]float64, len(m.prior()))
-	m.gains(placeOf(g, at), c, gains)
-	p.add(m.prior(), gains, 0)
+	p.grow(of(g).gains(placeOf(g, at), c))
 }
 
 func (p *Process) pool(limit float64) *Pool {
@@ -77,8 +74,8 @@ func (c *Checkpoint) Absorb(s rollout.State, delta Counts, passed time.Duration)
 			}
 		}
 	}
-	for k, p := range c.Series {
-		p.add(of(s.Rules.Gates[k.Gate]).prior(), nil, passed)
+	for _, p := range c.Series {
+		p.share(passed)
 	}
 	c.Counts.Add(delta)
 	if now := c.Counts.Steps[s.Entered]; now != nil {

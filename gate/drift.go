@@ -84,8 +84,7 @@ func (s *Sketch) UnmarshalJSON(text []byte) error {
 // test that holds at any time, so by itself it only holds a rollout.
 type drift struct{ max float64 }
 
-func (drift) prior() []float64              { return nil }
-func (drift) gains(place, *Cell, []float64) {}
+func (drift) gains(place, *Cell) []float64 { return nil }
 
 // trials is the number of pairs of values.
 func (drift) trials(_ place, c *Cell) int64 {

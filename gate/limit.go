@@ -7,8 +7,7 @@ import "math"
 // holds for the running average, so it has no bets that are shared: see Pool.
 type limit struct{ max float64 }
 
-func (limit) prior() []float64                { return nil }
-func (limit) gains(place, *Cell, []float64)   {}
+func (limit) gains(place, *Cell) []float64    { return nil }
 func (limit) trials(_ place, c *Cell) int64   { return c.Pairs }
 func (l limit) pass(_ place, c *Cell) float64 { return l.below(rateOf(c)) }
 

@@ -15,10 +15,9 @@ type place struct {
 
 // method is the statistics of one kind of gate.
 type method interface {
-	// prior is the wealth on each bet against the challenger before the first count.
-	prior() []float64
-	// gains adds to dst the natural logarithm of what each bet wins on c.
-	gains(at place, c *Cell, dst []float64)
+	// gains returns the natural logarithm of what each bet against the challenger wins on c:
+	// that of none first, which is 0. A method without bets returns nil.
+	gains(at place, c *Cell) []float64
 	// pass returns the natural logarithm of the evidence that the challenger is no worse
 	// than the margin.
 	pass(at place, c *Cell) float64
@@ -90,8 +89,6 @@ var (
 	betterRisks = []float64{.95, .9, .8, .65, .5, .3, .15}
 )
 
-func (ratio) prior() []float64 { return withIdle(len(worseRisks)) }
-
 func (r ratio) share(at place) float64 {
 	w := at.w
 	if at.paired {
@@ -114,10 +111,12 @@ func (r ratio) win(at place, c *Cell, risk float64) float64 {
 	return gain
 }
 
-func (r ratio) gains(at place, c *Cell, dst []float64) {
-	for i, risk := range worseRisks {
-		dst[i+1] += r.win(at, c, risk)
+func (r ratio) gains(at place, c *Cell) []float64 {
+	gains := []float64{0}
+	for _, risk := range worseRisks {
+		gains = append(gains, r.win(at, c, risk))
 	}
+	return gains
 }
 
 func (r ratio) pass(at place, c *Cell) float64 { return r.mean(at, c, betterRisks) }
@@ -156,8 +155,6 @@ type difference struct{ margin float64 }
 // strengths are the bets, as parts of the largest that can't lose all.
 var strengths = []float64{.95, .7, .5, .35, .25, .18, .125, .09, .06, .04, .03, .02, .015}
 
-func (difference) prior() []float64 { return withIdle(len(strengths)) }
-
 // payoff is what can happen to a request, for the challenger and against it: the values
 // of X, and how often each came.
 type payoff struct{ up, down, upN, downN, nothingN float64 }
@@ -184,11 +181,12 @@ func (p payoff) below(g, m float64) float64 {
 	return p.upN*math.Log1p(-l*(p.up-m)) + p.downN*math.Log1p(l*(p.down+m)) + p.nothingN*math.Log1p(l*m)
 }
 
-func (d difference) gains(at place, c *Cell, dst []float64) {
-	p := d.payoff(at, c)
-	for i, g := range strengths {
-		dst[i+1] += p.above(g, d.margin)
+func (d difference) gains(at place, c *Cell) []float64 {
+	p, gains := d.payoff(at, c), []float64{0}
+	for _, g := range strengths {
+		gains = append(gains, p.above(g, d.margin))
 	}
+	return gains
 }
 
 func (d difference) pass(at place, c *Cell) float64 {
