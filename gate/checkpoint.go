@@ -103,14 +103,7 @@ func placeOf(g rollout.Gate, s *Step) place {
 
 // mismatch returns ln of the evidence that the split is broken.
 func (c *Checkpoint) mismatch() float64 {
-	var keys, missing float64
-	for w, f := range c.Counts.Keys {
-		keys += mismatch(f, float64(w)/float64(rollout.FullWeight))
-	}
-	for w, f := range c.Counts.Missing {
-		missing += mismatch(f, float64(w)/float64(rollout.FullWeight))
-	}
-	return logMean([]float64{keys, missing})
+	return logMean([]float64{mismatches(c.Counts.Keys), mismatches(c.Counts.Missing)})
 }
 
 // keptSteps bounds the steps whose counts are kept: later ones are read, and late results
