@@ -19,8 +19,11 @@ type Scores struct {
 	Challenger *Sketch `json:"challenger,omitempty"`
 }
 
-// Observe adds one pair of finite values.
+// Observe adds one pair of values; none where one of them is not finite.
 func (s *Scores) Observe(champion, challenger float64) {
+	if gap := champion - challenger; math.IsNaN(gap) || math.IsInf(gap, 0) {
+		return
+	}
 	if s.Champion == nil {
 		s.Champion, s.Challenger = newSketch(), newSketch()
 	}
@@ -94,10 +97,13 @@ func (drift) trials(_ place, c *Cell) int64 {
 	return int64(c.Scores.Champion.GetCount())
 }
 
+// certain is ln of more evidence than any alpha asks for.
+const certain = 1000
+
 // pass is certain or impossible.
 func (d drift) pass(at place, c *Cell) float64 {
 	if n := d.trials(at, c); n > 0 && c.Scores.compare().PSI <= d.max {
-		return math.Inf(1)
+		return certain
 	}
 	return 0
 }
@@ -117,12 +123,10 @@ type Distance struct {
 	PSI, Expected float64
 	// JensenShannon divergence of the same bins, in bits: 0 to 1.
 	JensenShannon float64
-	// Wasserstein is the distance in standard deviations of the champion's values.
+	// Wasserstein is the distance in standard deviations of the champion's values; 0 where
+	// those are all the same.
 	Wasserstein float64
 }
-
-// quantileBins is how many bins PSI has at the most; equal values share one.
-const quantileBins = 10
 
 // compare returns how far the challenger's distribution lies from the champion's.
 func (s Scores) compare() (d Distance) {
@@ -131,45 +135,77 @@ func (s Scores) compare() (d Distance) {
 	if n == 0 || m == 0 {
 		return d
 	}
-	reached, used := 0, 0 // of the champion's quantiles, and bins made
-	var b, c, passed float64
-	for i := range values {
-		b, c, passed = b+champion[i], c+challenger[i], passed+champion[i]
-		last := i == len(values)-1
-		if !last && (passed >= n || passed < n*float64(reached+1)/quantileBins) {
-			continue // what lies beyond the champion's values belongs to the last bin
-		}
+	bins := quantiles(champion, challenger, n)
+	for _, bin := range bins {
 		// Half a count in an empty bin keeps the logarithm finite.
-		p, q := max(b, 0.5)/n, max(c, 0.5)/m
+		p, q := max(bin.champion, 0.5)/n, max(bin.challenger, 0.5)/m
 		d.PSI += (q - p) * math.Log(q/p)
-		mid := (p + q) / 2
-		d.JensenShannon += (p*math.Log2(p/mid) + q*math.Log2(q/mid)) / 2
-		reached, used, b, c = int(passed*quantileBins/n), used+1, 0, 0
+		d.JensenShannon += divergence(bin.champion/n, bin.challenger/m)
 	}
-	d.Expected = float64(max(used-1, 1)) * (1/n + 1/m)
+	d.Expected = float64(len(bins)-1) * (1/n + 1/m)
 	d.Wasserstein = wasserstein(values, champion, challenger, n, m)
 	return d
 }
 
-// aligned returns the bins' values, ascending, and each arm's counts in them.
+// divergence is a bin's part of the Jensen–Shannon divergence, in bits.
+func divergence(p, q float64) (bits float64) {
+	for _, x := range [...]float64{p, q} {
+		if x > 0 {
+			bits += x * math.Log2(2*x/(p+q)) / 2
+		}
+	}
+	return bits
+}
+
+// quantileParts is how many quantiles PSI's bins are made of.
+const quantileParts = 10
+
+type bin struct{ champion, challenger float64 }
+
+// quantiles groups counts at ascending values into the quantiles of the champion's n. What
+// lies beyond its values belongs to the outermost ones. A value that fills a quantile alone
+// is a bin alone: nothing beside it may hide there.
+func quantiles(champion, challenger []float64, n float64) (bins []bin) {
+	var open bin
+	end := func() {
+		if open != (bin{}) {
+			bins, open = append(bins, open), bin{}
+		}
+	}
+	passed, reached := 0.0, 0
+	for i := range champion {
+		alone := champion[i]*quantileParts >= n
+		if alone {
+			end()
+		}
+		open.champion += champion[i]
+		open.challenger += challenger[i]
+		passed += champion[i]
+		quantile := int(passed * quantileParts / n)
+		if alone || quantile > reached && passed < n {
+			end()
+		}
+		reached = quantile
+	}
+	end()
+	return bins
+}
+
+// aligned returns the sketches' values, ascending, and each arm's counts of them.
 func (s Scores) aligned() (values, champion, challenger []float64) {
 	if s.Champion == nil {
 		return nil, nil, nil
 	}
-	both := s.Champion.Copy()
-	_ = both.MergeWith(s.Challenger.DDSketch)
-	at := map[float64]int{}
-	both.ForEach(func(v, _ float64) bool { values = append(values, v); return false })
+	list := func(v, _ float64) bool { values = append(values, v); return false }
+	s.Champion.ForEach(list)
+	s.Challenger.ForEach(list)
 	slices.Sort(values)
-	for i, v := range values {
-		at[v] = i
-	}
+	values = slices.Compact(values)
 	counts := func(k *Sketch) []float64 {
 		out := make([]float64, len(values))
 		k.ForEach(func(v, n float64) bool {
-			if i, ok := at[v]; ok {
-				out[i] += n
-			}
+			i, _ := slices.BinarySearch(values, v)
+			out[i] += n
 			return false
 		})
 		return out
@@ -187,14 +223,16 @@ func total(x []float64) (sum float64) {
 // wasserstein is the area between the distribution functions over the champion's standard
 // deviation.
 func wasserstein(values, champion, challenger []float64, n, m float64) float64 {
+	origin := values[slices.IndexFunc(champion, func(count float64) bool { return count > 0 })]
 	var area, gap, mean, square float64
 	for i, v := range values {
 		if i > 0 {
 			area += math.Abs(gap) * (v - values[i-1])
 		}
 		gap += champion[i]/n - challenger[i]/m
-		mean += v * champion[i] / n
-		square += v * v * champion[i] / n
+		// From a value of its own, one that never changes varies by 0 exactly.
+		mean += (v - origin) * champion[i] / n
+		square += (v - origin) * (v - origin) * champion[i] / n
 	}
 	if variance := square - mean*mean; variance > 0 {
 		return area / math.Sqrt(variance)
