@@ -44,13 +44,17 @@ func (p *Process) logE() float64 {
 	return log
 }
 
-func (p *Process) absorb(g rollout.Gate, at *Step, c *Cell) {
+func (p *Process) absorb(g rollout.Gate, step *Step, c *Cell) {
+	at := placeOf(g, step)
+	if !at.compares() {
+		return
+	}
 	if g.Metric == rollout.Disagreement {
 		pool := p.pool(g.Limit)
 		pool.Bad += c.ChallengerOnly
 		pool.Good += c.Pairs - c.ChallengerOnly
 	}
-	p.grow(of(g).gains(placeOf(g, at), c))
+	p.grow(of(g).gains(at, c))
 }
 
 func (p *Process) pool(limit float64) *Pool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -40,7 +41,8 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 	if !ok || s.Mode == rollout.ModeShadow {
 		return nil
 	}
-	b := bench{checkpoint: c, rules: s.Rules, step: c.Counts.Steps[entered]}
+	// What came after the rehearsal is none of its evidence.
+	b := bench{checkpoint: &Checkpoint{Counts: c.Counts}, rules: s.Rules, step: c.Counts.Steps[entered]}
 	for i, g := range s.GatesAt(b.step.Index) {
 		if r := b.report(Series{Gate: i}, g); r.Applies {
 			reports = append(reports, r)
@@ -113,11 +115,11 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 	m, at := of(g), placeOf(g, b.step)
 	n := m.trials(at, c)
 	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(), Missing: -1, Low: 1, High: -1,
-		Applies: g.In(b.step.Mode) && (k.Segment == "" || n >= g.MinRequests)}
+		Applies: g.In(b.step.Mode) && at.compares() && (k.Segment == "" || n >= g.MinRequests)}
 	if p := b.checkpoint.Series[k]; p != nil {
 		r.LogFail = p.logE()
 	}
-	if n > 0 && (at.paired || at.w > 0 && at.w < 1) {
+	if n > 0 && at.compares() {
 		r.LogPass = m.pass(at, c)
 	}
 	b.decide(&r, at, c, n)
@@ -132,7 +134,7 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	g, level := r.Gate, math.Log(1/b.rules.Alpha)
 	r.Verdict = rollout.Inconclusive
-	says := found(g, at, c, b.step.Slow)
+	says := b.found(g, at, c)
 	switch {
 	case !g.In(b.step.Mode):
 		r.Why = "does not judge in " + b.step.Mode.String()
@@ -141,6 +143,8 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
 		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
 		r.Verdict, r.Why = rollout.Fail, says+": shown to be worse"
+	case !at.compares():
+		r.Why = fmt.Sprintf("all requests go to one arm at %s: there is nothing to compare", b.step.Weight)
 	case !r.Applies:
 		r.Why = fmt.Sprintf("%s of the %s requests that a cohort must have to be judged", Number(n), Number(g.MinRequests))
 	case b.crowded(g):
@@ -156,6 +160,14 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	default:
 		r.Why = says + ": not enough evidence either way"
 	}
+}
+
+// found says what a gate has counted at the step.
+func (b bench) found(g rollout.Gate, at place, c *Cell) string {
+	if of(g).trials(at, c) == 0 {
+		return "nothing counted at this step, but at those before"
+	}
+	return found(g, at, c, b.step.Slow)
 }
 
 func (b bench) crowded(g rollout.Gate) bool {
@@ -191,7 +203,7 @@ func (b bench) condemn(j *rollout.Judgement) {
 	if worst >= 0 {
 		r := &j.Gates[worst]
 		r.Verdict = rollout.Fail
-		r.Why = found(r.Gate, placeOf(r.Gate, b.step), b.cell(r), b.step.Slow) + ": with the other gates' evidence shown to be worse"
+		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), b.cell(r)) + ": with the other gates' evidence shown to be worse"
 	}
 }
 
@@ -213,31 +225,37 @@ func (c *Cell) counts() rollout.GateCounts {
 	return out
 }
 
-// farthest is how many times as much evidence a forecast looks ahead.
-const farthest = 1 << 14
+// A forecast looks ahead as far as farthest times what there is, and mostTrials in all.
+const (
+	farthest   = 1 << 14
+	mostTrials = 1 << 32
+)
 
 // forecast says how many more requests a pass takes if all goes on as at this step.
 func (b bench) forecast(r *rollout.GateReport, at place, c *Cell, n int64) {
-	m, level := of(r.Gate), math.Log(1/b.rules.Alpha)
-	enough := func(times float64) bool {
-		grown := c.times(times)
-		return m.pass(at, &grown) >= level && m.trials(at, &grown) >= r.Gate.MinRequests
-	}
 	switch {
 	case r.Verdict == rollout.Pass:
 		r.Missing = 0
 		return
-	case r.Verdict == rollout.Fail || !enough(farthest):
+	case r.Verdict == rollout.Fail || b.void || b.crowded(r.Gate):
 		return
 	}
-	times := bound(1, farthest, func(k float64) bool { return !enough(k) })
-	r.Missing = max(int64(math.Ceil((times-1)*float64(n))), 1)
+	m, level := of(r.Gate), math.Log(1/b.rules.Alpha)
+	most := int(min(farthest*n, mostTrials-n))
+	more := sort.Search(most, func(more int) bool {
+		grown := c.times(1 + float64(more)/float64(n))
+		return n+int64(more) >= r.Gate.MinRequests && m.pass(at, &grown) >= level
+	})
+	if more >= most {
+		return
+	}
+	r.Missing = int64(more)
 	if seconds := b.step.Gathered.Seconds(); seconds > 0 {
 		r.Expected = time.Duration(float64(r.Missing) / float64(n) * seconds * float64(time.Second))
 	}
 }
 
-// times returns the cell with k times the counts.
+// times returns the cell with k times the counts; the distributions stay as they are.
 func (c *Cell) times(k float64) Cell {
 	x := func(n int64) int64 { return int64(math.Round(float64(n) * k)) }
 	return Cell{ChampionLive: x(c.ChampionLive), ChampionBad: x(c.ChampionBad), ChallengerLive: x(c.ChallengerLive), ChallengerBad: x(c.ChallengerBad),

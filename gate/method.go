@@ -9,9 +9,12 @@ import (
 // place is where a cell was counted.
 type place struct {
 	paired bool
-	// w is the challenger's share of live traffic, over 0 and under 1 where not paired.
+	// w is the challenger's share of live traffic.
 	w float64
 }
+
+// compares tells whether both arms have a part in what was counted.
+func (p place) compares() bool { return p.paired || p.w > 0 && p.w < 1 }
 
 // method is the statistics of one kind of gate.
 type method interface {
@@ -49,6 +52,12 @@ func of(g rollout.Gate) method {
 // bound returns the edge between the m for which holds(m) and those for which it does
 // not: it holds at lo's side. Where it holds nowhere that is lo, where everywhere hi.
 func bound(lo, hi float64, holds func(m float64) bool) float64 {
+	switch {
+	case !holds(lo):
+		return lo
+	case holds(hi):
+		return hi
+	}
 	for range 50 {
 		if m := (lo + hi) / 2; holds(m) {
 			lo = m
@@ -137,10 +146,16 @@ func (r ratio) estimate(at place, c *Cell, alpha float64) (is, low, high float64
 		return 0, 1, -1
 	}
 	level := math.Log(2 / alpha)
-	const least, most = -9.0, 9.0 // of ln(1+m)
-	low = math.Exp(bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.mean(at, c, worseRisks) >= level }))
-	high = math.Exp(bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.pass(at, c) < level }))
-	return is, low, high
+	const least, most = -9.0, 9.0 // of ln(1+m): 8,103 stands for no upper bound, as few bad events have none
+	low = bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.mean(at, c, worseRisks) >= level })
+	high = bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.pass(at, c) < level })
+	switch {
+	case low == least && high == most:
+		return is, 1, -1
+	case low == least:
+		return is, 0, math.Exp(high)
+	}
+	return is, math.Exp(low), math.Exp(high)
 }
 
 func (ratio) trials(at place, c *Cell) int64 { return rateTrials(at, c) }
@@ -220,8 +235,12 @@ func (d difference) estimate(at place, c *Cell, alpha float64) (is, low, high fl
 	below := func(m float64) bool {
 		return meanOver(strengths, func(g float64) float64 { return p.below(g, m) }) < level
 	}
-	const edge = 1 - 1e-9
-	return is, bound(-edge, edge, above), bound(-edge, edge, below)
+	const edge = 1 - hair
+	return is, bound(-edge, edge, above) - hair, bound(-edge, edge, below) + hair
 }
+
+// hair keeps the search for an interval off the ends of what can be, where bets have no
+// limit. The interval is wider by as much.
+const hair = 1e-9
 
 func (difference) trials(at place, c *Cell) int64 { return rateTrials(at, c) }
