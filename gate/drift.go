@@ -1,87 +1,9 @@
 package gate
 
 import (
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"math"
 	"slices"
-
-	"github.com/DataDog/sketches-go/ddsketch"
-	"github.com/DataDog/sketches-go/ddsketch/mapping"
-	"github.com/DataDog/sketches-go/ddsketch/store"
 )
-
-// Scores are the distributions of a score output, by arm, over the same requests. The zero
-// value is empty.
-type Scores struct {
-	Champion   *Sketch `json:"champion,omitempty"`
-	Challenger *Sketch `json:"challenger,omitempty"`
-}
-
-// Observe adds one pair of values; none where one of them is not finite.
-func (s *Scores) Observe(champion, challenger float64) {
-	if gap := champion - challenger; math.IsNaN(gap) || math.IsInf(gap, 0) {
-		return
-	}
-	if s.Champion == nil {
-		s.Champion, s.Challenger = newSketch(), newSketch()
-	}
-	s.Champion.observe(champion)
-	s.Challenger.observe(challenger)
-}
-
-func (s *Scores) add(o Scores) {
-	if o.Champion == nil {
-		return
-	}
-	if s.Champion == nil {
-		s.Champion, s.Challenger = newSketch(), newSketch()
-	}
-	// They have one mapping, which is all that can differ.
-	_ = s.Champion.MergeWith(o.Champion.DDSketch)
-	_ = s.Challenger.MergeWith(o.Challenger.DDSketch)
-}
-
-// Sketch counts values in bins 2 % wide. It merges exactly.
-type Sketch struct{ *ddsketch.DDSketch }
-
-const (
-	sketchAccuracy = 0.01
-	sketchBins     = 2048
-)
-
-func newSketch() *Sketch {
-	m, _ := mapping.NewLogarithmicMapping(sketchAccuracy) // fails only for accuracies out of (0, 1)
-	return &Sketch{ddsketch.NewDDSketchFromStoreProvider(m, func() store.Store { return store.NewCollapsingLowestDenseStore(sketchBins) })}
-}
-
-func (s *Sketch) observe(v float64) { _ = s.Add(v) } // fails for values that no score has: nothing is counted then
-
-// MarshalJSON writes the sketch in its library's own encoding, in base64.
-func (s *Sketch) MarshalJSON() ([]byte, error) {
-	var b []byte
-	s.Encode(&b, false)
-	return json.Marshal(base64.StdEncoding.EncodeToString(b))
-}
-
-// UnmarshalJSON is the inverse of MarshalJSON.
-func (s *Sketch) UnmarshalJSON(text []byte) error {
-	var encoded string
-	if err := json.Unmarshal(text, &encoded); err != nil {
-		return err
-	}
-	b, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return fmt.Errorf("sketch: %w", err)
-	}
-	fresh := newSketch()
-	if err := fresh.DecodeAndMergeWith(b); err != nil {
-		return fmt.Errorf("sketch: %w", err)
-	}
-	*s = *fresh
-	return nil
-}
 
 // drift compares the distributions of a score by the population stability index. It is no
 // test that holds at any time, so by itself it only holds a rollout.
