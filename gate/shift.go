@@ -43,13 +43,18 @@ func (s shift) estimate(_ place, c *Cell, alpha float64) (is, low, high float64)
 		return 0, 1, -1
 	}
 	level := math.Log(2 / alpha)
-	edge := s.bound * (1 - hair)
+	// Nearer to −bound no bet is small enough; what is shown at the edge is shown there too.
+	edge := s.bound * (1 - 2*shiftBets[len(shiftBets)-1])
 	least := func(sum float64) float64 {
-		return bound(-edge, edge, func(m float64) bool {
+		m := bound(-edge, edge, func(m float64) bool {
 			return meanOver(shiftBets, func(l float64) float64 { return s.above(l, n, sum, squares, m) }) >= level
 		})
+		if m == -edge {
+			return -s.bound
+		}
+		return m
 	}
-	return sum / n, least(sum) - hair*s.bound, hair*s.bound - least(-sum)
+	return sum / n, least(sum), -least(-sum)
 }
 
 func (shift) trials(_ place, c *Cell) int64 { return c.Shift.N }
