@@ -24,7 +24,7 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	if step == nil {
 		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
 	}
-	b := bench{checkpoint: c, rules: s.Rules, step: step, void: j.Split.Void, full: full}
+	b := bench{checkpoint: c, rules: s.Rules, entered: s.Entered, step: step, void: j.Split.Void, full: full}
 	gates := s.GatesAt(step.Index)
 	for i, g := range gates {
 		j.Gates = append(j.Gates, b.sit(i, g)...)
@@ -42,7 +42,7 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 		return nil
 	}
 	// What came after the rehearsal is none of its evidence.
-	b := bench{checkpoint: &Checkpoint{Counts: c.Counts}, rules: s.Rules, step: c.Counts.Steps[entered]}
+	b := bench{checkpoint: &Checkpoint{Counts: c.Counts}, rules: s.Rules, entered: entered, step: c.Counts.Steps[entered]}
 	for i, g := range s.GatesAt(b.step.Index) {
 		if r := b.report(Series{Gate: i}, g); r.Applies {
 			reports = append(reports, r)
@@ -72,6 +72,7 @@ func inBudget(g rollout.Gate) bool {
 type bench struct {
 	checkpoint *Checkpoint
 	rules      rollout.Rules
+	entered    uint64
 	step       *Step
 	void, full bool
 }
@@ -142,11 +143,11 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Why = "void: the split is broken"
 	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
 		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
-		r.Verdict, r.Why = rollout.Fail, says+": shown to be worse"
+		r.Verdict, r.Why = rollout.Fail, says+": "+concluded(g, rollout.Fail)+b.overall()
 	case !at.compares():
 		r.Why = fmt.Sprintf("all requests go to one arm at %s: there is nothing to compare", b.step.Weight)
 	case !r.Applies:
-		r.Why = fmt.Sprintf("%s of the %s requests that a cohort must have to be judged", Number(n), Number(g.MinRequests))
+		r.Why = fmt.Sprintf("%s of the %s %s that a cohort must have to be judged", Number(n), Number(g.MinRequests), unit(at))
 	case b.crowded(g):
 		r.Why = "too many keys have had a bad event to tell new ones apart: no pass any more; promote by hand, or roll back and retry"
 	case n == 0 && g.Metric == rollout.TailLatency && b.step.Slow == 0:
@@ -154,20 +155,28 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	case n == 0:
 		r.Why = "nothing to judge yet"
 	case n < g.MinRequests:
-		r.Why = fmt.Sprintf("%s; %s of %s requests", says, Number(n), Number(g.MinRequests))
+		r.Why = fmt.Sprintf("%s: %s of at least %s %s", says, Number(n), Number(g.MinRequests), unit(at))
 	case r.LogPass >= level:
-		r.Verdict, r.Why = rollout.Pass, says+": shown to be within the margin"
+		r.Verdict, r.Why = rollout.Pass, says+": "+concluded(g, rollout.Pass)
 	default:
-		r.Why = says + ": not enough evidence either way"
+		r.Why = says + ": " + concluded(g, rollout.Inconclusive)
 	}
 }
 
 // found says what a gate has counted at the step.
 func (b bench) found(g rollout.Gate, at place, c *Cell) string {
 	if of(g).trials(at, c) == 0 {
-		return "nothing counted at this step, but at those before"
+		return "nothing is counted at this step yet"
 	}
 	return found(g, at, c, b.step.Slow)
+}
+
+// overall tells of evidence that came at other steps, too.
+func (b bench) overall() string {
+	if len(b.checkpoint.Counts.Steps) > 1 || b.checkpoint.Counts.Steps[b.entered] == nil {
+		return ", with what was counted at the steps before"
+	}
+	return ""
 }
 
 func (b bench) crowded(g rollout.Gate) bool {
@@ -203,7 +212,7 @@ func (b bench) condemn(j *rollout.Judgement) {
 	if worst >= 0 {
 		r := &j.Gates[worst]
 		r.Verdict = rollout.Fail
-		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), b.cell(r)) + ": with the other gates' evidence shown to be worse"
+		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), b.cell(r)) + ": with the other gates' evidence " + concluded(r.Gate, rollout.Fail) + b.overall()
 	}
 }
 
