@@ -278,6 +278,7 @@ func rehearsed(live, copied uint64) (vote func(*gate.Cell), last bool) {
 		c.Pairs++
 		c.ChallengerOnly += one(challenger && !champion)
 		c.ChampionOnly += one(champion && !challenger)
+		c.Both += one(champion && challenger)
 	}, champion || challenger
 }
 

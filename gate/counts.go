@@ -31,8 +31,8 @@ func (s Series) MarshalText() ([]byte, error) {
 // UnmarshalText is the inverse of MarshalText.
 func (s *Series) UnmarshalText(b []byte) (err error) {
 	index, segment, _ := strings.Cut(string(b), " ")
-	if s.Gate, err = strconv.Atoi(index); err != nil {
-		return fmt.Errorf("series %q: %w", b, err)
+	if s.Gate, err = strconv.Atoi(index); err != nil || s.Gate < 0 {
+		return fmt.Errorf("series %q: want the index of a gate first", b)
 	}
 	s.Segment = segment
 	return nil
