@@ -22,12 +22,22 @@ func rateOf(c *Cell) (bad, good float64) {
 
 // above returns ln of the evidence that the rate is above the limit.
 func (l limit) above(bad, good float64) float64 {
-	return logBeta(bad+1, good+1) + math.Log(mathext.RegIncBeta(good+1, bad+1, 1-l.max)) - math.Log(1-l.max) - l.at(bad, good)
+	return logBeta(bad+1, good+1) + logTail(good+1, bad+1, 1-l.max) - math.Log(1-l.max) - l.at(bad, good)
 }
 
 // below returns ln of the evidence that the rate is below the limit.
 func (l limit) below(bad, good float64) float64 {
-	return logBeta(bad+1, good+1) + math.Log(mathext.RegIncBeta(bad+1, good+1, l.max)) - math.Log(l.max) - l.at(bad, good)
+	return logBeta(bad+1, good+1) + logTail(bad+1, good+1, l.max) - math.Log(l.max) - l.at(bad, good)
+}
+
+// logTail returns ln of the regularized incomplete beta function. Close to the smallest
+// float its digits are made up, and so would be the evidence: there it counts as none.
+func logTail(a, b, x float64) float64 {
+	const exact = 1e-290
+	if tail := mathext.RegIncBeta(a, b, x); tail >= exact {
+		return math.Log(tail)
+	}
+	return math.Inf(-1)
 }
 
 func (l limit) at(bad, good float64) float64 { return bad*math.Log(l.max) + good*math.Log1p(-l.max) }
