@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,10 @@ import (
 type Scores struct {
 	Champion   *Sketch `json:"champion,omitempty"`
 	Challenger *Sketch `json:"challenger,omitempty"`
+
+	// distance is what compare found at this count.
+	compared float64
+	distance Distance
 }
 
 // Observe adds one pair of finite values.
@@ -125,8 +130,19 @@ type Distance struct {
 // quantileBins is how many bins PSI has at the most; equal values share one.
 const quantileBins = 10
 
-// compare returns how far the challenger's distribution lies from the champion's.
-func (s Scores) compare() (d Distance) {
+// compare returns how far the challenger's distribution lies from the champion's. It is asked
+// for several times a look.
+func (s *Scores) compare() Distance {
+	if s.Champion == nil {
+		return Distance{}
+	}
+	if n := s.Champion.GetCount(); n != s.compared {
+		s.compared, s.distance = n, s.measure()
+	}
+	return s.distance
+}
+
+func (s *Scores) measure() (d Distance) {
 	values, champion, challenger := s.aligned()
 	n, m := total(champion), total(challenger)
 	if n == 0 || m == 0 {
@@ -153,29 +169,37 @@ func (s Scores) compare() (d Distance) {
 }
 
 // aligned returns the bins' values, ascending, and each arm's counts in them.
-func (s Scores) aligned() (values, champion, challenger []float64) {
+func (s *Scores) aligned() (values, champion, challenger []float64) {
 	if s.Champion == nil {
 		return nil, nil, nil
 	}
-	both := s.Champion.Copy()
-	_ = both.MergeWith(s.Challenger.DDSketch)
-	at := map[float64]int{}
-	both.ForEach(func(v, _ float64) bool { values = append(values, v); return false })
-	slices.Sort(values)
-	for i, v := range values {
-		at[v] = i
+	a, b := s.Champion.bins(), s.Challenger.bins()
+	for len(a) > 0 || len(b) > 0 {
+		var next bin
+		var p, q float64
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].value < b[0].value:
+			next, p, a = a[0], a[0].count, a[1:]
+		case len(a) == 0 || b[0].value < a[0].value:
+			next, q, b = b[0], b[0].count, b[1:]
+		default:
+			next, p, q, a, b = a[0], a[0].count, b[0].count, a[1:], b[1:]
+		}
+		values, champion, challenger = append(values, next.value), append(champion, p), append(challenger, q)
 	}
-	counts := func(k *Sketch) []float64 {
-		out := make([]float64, len(values))
-		k.ForEach(func(v, n float64) bool {
-			if i, ok := at[v]; ok {
-				out[i] += n
-			}
-			return false
-		})
-		return out
-	}
-	return values, counts(s.Champion), counts(s.Challenger)
+	return values, champion, challenger
+}
+
+type bin struct{ value, count float64 }
+
+// bins returns those that are not empty, by their values.
+func (s *Sketch) bins() (all []bin) {
+	s.ForEach(func(v, n float64) bool {
+		all = append(all, bin{v, n})
+		return false
+	})
+	slices.SortFunc(all, func(a, b bin) int { return cmp.Compare(a.value, b.value) })
+	return all
 }
 
 func total(x []float64) (sum float64) {
