@@ -37,7 +37,7 @@ func (c *Conductor) judge(m *model) {
 		return
 	}
 	if j := evidence.judge(s, false); j.Split.Void || hasFailed(j) {
-		c.conclude(m, evidence, evidence.judge(s, true))
+		c.conclude(m, evidence, evidence.judge(s, !c.o.Brief))
 	}
 }
 
@@ -54,7 +54,7 @@ func (c *Conductor) review(m *model) {
 	due := m.loaded && s.HasChallenger() && (s.Recorded() || m.judgement.Entered != s.Entered)
 	m.mu.Unlock()
 	if due {
-		c.conclude(m, evidence, evidence.judge(s, true))
+		c.conclude(m, evidence, evidence.judge(s, !c.o.Brief))
 	}
 }
 
