@@ -40,7 +40,8 @@ func fraud() rollout.View {
 		State: rollout.State{Model: "fraud", Revision: 3, Rollout: 3, Entered: 3, Mode: rollout.ModeShadow, Plan: plan,
 			Champion:   rollout.Spec{Target: "dns:///one:8081", Model: "fraud", Version: "1"},
 			Challenger: rollout.Spec{Target: "dns:///two:8081", Model: "fraud", Version: "2"}},
-		Figures: rollout.Figures{Champion: rollout.ArmFigures{Requests: 42}},
+		Figures: rollout.Figures{Champion: rollout.ArmFigures{Requests: 42}, Judgement: rollout.Judgement{Alpha: 0.01,
+			Gates: []rollout.GateReport{{Gate: rollout.Gate{Metric: rollout.ErrorRate}, Applies: true, Verdict: rollout.Inconclusive}}}},
 		Breaker: "closed",
 	}
 }

@@ -93,9 +93,9 @@ func rpcError(err error) *connect.Error {
 // maxNamed bounds how many models an error lists.
 const maxNamed = 20
 
-// explain adds what an operator needs to know to a rollout's refusal: the models that
+// detailed adds what an operator needs to know to a rollout's refusal: the models that
 // there are, or the revision that there is.
-func (s *Server) explain(model string, expected *uint64, err error) error {
+func (s *Server) detailed(model string, expected *uint64, err error) error {
 	var stale *rollout.StaleError
 	switch {
 	case errors.Is(err, rollout.ErrUnknownModel):

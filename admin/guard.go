@@ -41,7 +41,8 @@ func reading(path string) bool {
 	switch path {
 	case adminv1connect.RolloutServiceListRolloutsProcedure,
 		adminv1connect.RolloutServiceGetRolloutProcedure,
-		adminv1connect.RolloutServiceWatchRolloutsProcedure, "/":
+		adminv1connect.RolloutServiceWatchRolloutsProcedure,
+		adminv1connect.RolloutServiceExplainProcedure, "/":
 		return true
 	}
 	return strings.HasPrefix(path, "/"+grpcreflect.ReflectV1ServiceName+"/") ||

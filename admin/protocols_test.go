@@ -42,6 +42,10 @@ func TestProtocols(t *testing.T) {
 			if err != nil || len(list.Rollouts) != 2 || list.Rollouts[0].Model != "fraud" || list.Rollouts[1].Model != "spam" {
 				t.Fatalf("%v, %v", list, err)
 			}
+			told, err := c.Explain(ctx, &adminv1.ExplainRequest{Model: "fraud"})
+			if err != nil || told.Rollout.GetRevision() != 3 || len(told.Judgement.GetGates()) != 1 {
+				t.Fatalf("%v, %v", told, err)
+			}
 			_, err = c.Pause(ctx, pauseRequest(1))
 			wants(t, err, connect.CodeAborted, "at revision 3")
 			if got := meta(err).Get(admin.RevisionHeader); got != "3" {

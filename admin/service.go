@@ -47,9 +47,18 @@ func (s service) get(model string) (rollout.View, error) {
 	}
 	v, err := s.opts.Rollouts.Get(model)
 	if err != nil {
-		return rollout.View{}, s.explain(model, nil, err)
+		return rollout.View{}, s.detailed(model, nil, err)
 	}
 	return v, nil
+}
+
+// Explain implements the RPC.
+func (s service) Explain(_ context.Context, r *adminv1.ExplainRequest) (*adminv1.ExplainResponse, error) {
+	v, err := s.get(r.Model)
+	if err != nil {
+		return nil, rpcError(err)
+	}
+	return &adminv1.ExplainResponse{Rollout: toProto(v), Judgement: judgementToProto(v.Figures.Judgement)}, nil
 }
 
 // SetMode implements the RPC.
@@ -137,7 +146,7 @@ func (s service) apply(ctx context.Context, c change) (rollout.View, error) {
 	defer cancel()
 	v, err := s.opts.Rollouts.Apply(ctx, c.model, c.event, c.expected)
 	if err != nil {
-		return rollout.View{}, s.explain(c.model, c.expected, err)
+		return rollout.View{}, s.detailed(c.model, c.expected, err)
 	}
 	return v, nil
 }

@@ -71,7 +71,7 @@ func TestEveryChange(t *testing.T) {
 			t.Fatalf("%s: %s at revision %d; want %s at %d", s.name, have, got.Revision, s.want, revision+1)
 		}
 		e := w.entries(t)[i]
-		if e.Event != s.name || e.Before.Revision != revision || e.After.Revision != revision+1 || e.Reason == "" || e.Evidence.Champion.Requests != 42 {
+		if e.Event != s.name || e.Before.Revision != revision || e.After.Revision != revision+1 || e.Reason == "" || e.Evidence.Champion.Requests != 42 || len(e.Evidence.Gates) != 1 {
 			t.Fatalf("%s: audit entry %+v", s.name, e)
 		}
 		revision = got.Revision
@@ -90,9 +90,11 @@ func TestBadArguments(t *testing.T) {
 		return err
 	}
 	_, get := c.GetRollout(ctx, &adminv1.GetRolloutRequest{})
+	_, explain := c.Explain(ctx, &adminv1.ExplainRequest{})
 	_, back := c.Rollback(ctx, &adminv1.RollbackRequest{Model: "fraud"})
 	for want, err := range map[string]error{
 		"model: is empty; name one":                       get,
+		"model: is empty; name one, as":                   explain,
 		"model: is empty":                                 pause("", 3, "x"),
 		"reason: is empty; say why":                       pause("fraud", 3, ""),
 		"reason: is empty":                                pause("fraud", 3, " \t\n"),
@@ -143,6 +145,8 @@ func TestRefusalsSayWhatWouldBeRight(t *testing.T) {
 
 	_, err := c.GetRollout(ctx, &adminv1.GetRolloutRequest{Model: "frod"})
 	wants(t, err, connect.CodeNotFound, `unknown model "frod"`, "fraud, spam")
+	_, err = c.Explain(ctx, &adminv1.ExplainRequest{Model: "frod"})
+	wants(t, err, connect.CodeNotFound, "fraud, spam")
 	_, err = c.Rollback(ctx, &adminv1.RollbackRequest{Model: "frod", Reason: "x"})
 	wants(t, err, connect.CodeNotFound, "fraud, spam")
 

@@ -11,6 +11,7 @@ import (
 
 // toProto says in the RPC's terms all that an operator sees of a rollout.
 func toProto(v rollout.View) *adminv1.Rollout {
+	j := v.Figures.Judgement
 	out := &adminv1.Rollout{
 		Model:             v.Model,
 		Revision:          v.Revision,
@@ -29,6 +30,11 @@ func toProto(v rollout.View) *adminv1.Rollout {
 		Fallbacks:         v.Figures.Fallbacks,
 		Breaker:           v.Breaker,
 		Warnings:          v.Warnings,
+		Gates:             statusToProto(j.Gates),
+		Alpha:             j.Alpha,
+		Evidence:          budgetUsed(j),
+		SplitVoid:         j.Split.Void,
+		Split:             j.Split.Why,
 	}
 	if v.HasChallenger() {
 		out.Challenger = specToProto(v.Challenger)
@@ -71,19 +77,25 @@ func specToProto(s rollout.Spec) *adminv1.ArmSpec {
 }
 
 func stepToProto(s rollout.Step) *adminv1.Step {
+	var gates []string
+	for _, g := range s.Gates {
+		gates = append(gates, g.Name())
+	}
 	switch s.Kind {
 	case rollout.StepShadow:
 		return &adminv1.Step{Step: &adminv1.Step_Shadow{Shadow: &adminv1.ShadowStep{
-			Bake: bakeToProto(s.Bake), MinRequests: s.MinRequests}}}
+			Bake: durationToProto(s.Bake), MinRequests: s.MinRequests,
+			MaxDuration: durationToProto(s.MaxDuration), OnMaxDuration: reactionToProto(s.OnMaxDuration), Gates: gates}}}
 	case rollout.StepSetWeight:
 		return &adminv1.Step{Step: &adminv1.Step_SetWeight{SetWeight: s.Weight.Percent()}}
 	}
 	return &adminv1.Step{Step: &adminv1.Step_Pause{Pause: &adminv1.PauseStep{
-		Duration: bakeToProto(s.Bake), MinRequests: s.MinRequests, UntilResumed: s.Manual}}}
+		Duration: durationToProto(s.Bake), MinRequests: s.MinRequests, UntilResumed: s.Manual,
+		MaxDuration: durationToProto(s.MaxDuration), OnMaxDuration: reactionToProto(s.OnMaxDuration), Gates: gates}}}
 }
 
-// bakeToProto leaves a step without a least time without one.
-func bakeToProto(d time.Duration) *durationpb.Duration {
+// durationToProto leaves out what is not set.
+func durationToProto(d time.Duration) *durationpb.Duration {
 	if d == 0 {
 		return nil
 	}

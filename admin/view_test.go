@@ -3,6 +3,7 @@ package admin
 import (
 	"maps"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,9 +20,11 @@ func full() rollout.View {
 			Champion:   rollout.Spec{Target: "dns:///one:8081", Model: "fraud-1", Version: "1"},
 			Challenger: rollout.Spec{Target: "dns:///two:8081", Model: "fraud-2", Version: "2"},
 			Plan: rollout.Plan{
-				{Kind: rollout.StepShadow, Bake: 11 * time.Second, MinRequests: 12},
+				{Kind: rollout.StepShadow, Bake: 11 * time.Second, MinRequests: 12, MaxDuration: 41 * time.Second, OnMaxDuration: rollout.RollBack,
+					Gates: []rollout.Gate{{Metric: rollout.ErrorRate}, {Metric: rollout.Drift, Output: "x"}}},
 				{Kind: rollout.StepSetWeight, Weight: 1},
-				{Kind: rollout.StepPause, Bake: 13*time.Second + time.Nanosecond, MinRequests: 14},
+				{Kind: rollout.StepPause, Bake: 13*time.Second + time.Nanosecond, MinRequests: 14, MaxDuration: 42 * time.Second, OnMaxDuration: rollout.Hold,
+					Gates: []rollout.Gate{{Metric: rollout.SlowRate}}},
 				{Kind: rollout.StepPause, Manual: true},
 				{Kind: rollout.StepPause, MinRequests: 1},
 			},
@@ -33,7 +36,7 @@ func full() rollout.View {
 			Challenger: rollout.ArmFigures{Requests: 24, Failures: 25, Latency: rollout.Quantiles{P50: 26, P95: 27, P99: 28}},
 			Mirror: rollout.MirrorFigures{Sent: 29, Failures: 30, Skipped: map[rollout.Reason]int64{rollout.Shed: 31, rollout.BreakerOpen: 32},
 				Compared: 33, Disagreed: 34, Latency: rollout.Quantiles{P50: 35, P95: 36, P99: 37}},
-			Fallbacks: 38},
+			Fallbacks: 38, Judgement: judgement()},
 		WaitingFor: "data", Remaining: 39 * time.Second, Breaker: "half_open", Warnings: []string{"one", "two"},
 	}
 }
@@ -55,17 +58,26 @@ func back(t *testing.T, r *adminv1.Rollout) rollout.View {
 		return rollout.ArmFigures{Requests: a.Requests, Failures: a.Failures,
 			Latency: rollout.Quantiles{P50: a.P50.AsDuration(), P95: a.P95.AsDuration(), P99: a.P99.AsDuration()}}
 	}
+	gates := func(names []string) (out []rollout.Gate) {
+		for _, name := range names {
+			metric, output, _ := strings.Cut(strings.TrimSuffix(name, ")"), "(")
+			out = append(out, rollout.Gate{Metric: rollout.Metric(metric), Output: output})
+		}
+		return out
+	}
 	v := rollout.View{WaitingFor: r.WaitingFor, Remaining: r.StepRemaining.AsDuration(), Breaker: r.Breaker, Warnings: r.Warnings}
 	v.State = rollout.State{Model: r.Model, Revision: r.Revision, Mode: modeFromProto(r.Mode), Weight: weight(r.WeightPercent), Step: int(r.Step),
 		Paused: r.Paused, Champion: spec(r.Champion), Challenger: spec(r.Challenger)}
 	for _, s := range r.Plan {
 		switch k := s.Step.(type) {
 		case *adminv1.Step_Shadow:
-			v.Plan = append(v.Plan, rollout.Step{Kind: rollout.StepShadow, Bake: k.Shadow.Bake.AsDuration(), MinRequests: k.Shadow.MinRequests})
+			v.Plan = append(v.Plan, rollout.Step{Kind: rollout.StepShadow, Bake: k.Shadow.Bake.AsDuration(), MinRequests: k.Shadow.MinRequests,
+				MaxDuration: k.Shadow.MaxDuration.AsDuration(), OnMaxDuration: reactionBack(k.Shadow.OnMaxDuration), Gates: gates(k.Shadow.Gates)})
 		case *adminv1.Step_SetWeight:
 			v.Plan = append(v.Plan, rollout.Step{Kind: rollout.StepSetWeight, Weight: weight(k.SetWeight)})
 		case *adminv1.Step_Pause:
-			v.Plan = append(v.Plan, rollout.Step{Kind: rollout.StepPause, Bake: k.Pause.Duration.AsDuration(), MinRequests: k.Pause.MinRequests, Manual: k.Pause.UntilResumed})
+			v.Plan = append(v.Plan, rollout.Step{Kind: rollout.StepPause, Bake: k.Pause.Duration.AsDuration(), MinRequests: k.Pause.MinRequests, Manual: k.Pause.UntilResumed,
+				MaxDuration: k.Pause.MaxDuration.AsDuration(), OnMaxDuration: reactionBack(k.Pause.OnMaxDuration), Gates: gates(k.Pause.Gates)})
 		}
 	}
 	for _, e := range r.Events {
@@ -87,9 +99,10 @@ func TestAViewComesBackFromTheWire(t *testing.T) {
 	in := full()
 	got := back(t, toProto(in))
 	// What the RPC leaves out: other revisions than the current one, and the counts
-	// that the current step does not wait for.
+	// that the current step does not wait for. Explain has the judgement.
 	want := in
 	want.Rollout, want.Entered, want.Progress = 0, 0, rollout.Progress{Elapsed: in.Progress.Elapsed}
+	want.Figures.Judgement = rollout.Judgement{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -112,6 +125,8 @@ func TestEveryFieldIsFilledIn(t *testing.T) {
 		}
 	}
 	check(toProto(full()).ProtoReflect())
+	check(toProto(full()).Gates[1].ProtoReflect())
+	check(judgementToProto(judgement()).ProtoReflect())
 }
 
 func TestStepRequestsAreWhatTheStepWaitsFor(t *testing.T) {

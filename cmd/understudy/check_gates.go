@@ -14,9 +14,9 @@ func gateInWords(g rollout.Gate) string {
 	where, unit := "in shadow and canary", "pairs or requests"
 	switch {
 	case !g.InCanary:
-		where, unit = "in shadow", unitOf(g, rollout.ModeShadow)
+		where, unit = "in shadow", trialsOf(g, rollout.ModeShadow)
 	case !g.InShadow:
-		where, unit = "in canary", unitOf(g, rollout.ModeCanary)
+		where, unit = "in canary", trialsOf(g, rollout.ModeCanary)
 	case g.Paired(rollout.ModeCanary):
 		unit = "pairs"
 	}
@@ -30,10 +30,10 @@ func overrideInWords(g rollout.Gate, mode rollout.Mode) string {
 		return g.Name() + ": not judged"
 	}
 	return fmt.Sprintf("%s: %s; %s after routing, over at least %s %s; %s",
-		g.Name(), demand(g), g.Horizon, count(g.MinRequests), unitOf(g, mode), consequence(g))
+		g.Name(), demand(g), g.Horizon, count(g.MinRequests), trialsOf(g, mode), consequence(g))
 }
 
-func unitOf(g rollout.Gate, mode rollout.Mode) string {
+func trialsOf(g rollout.Gate, mode rollout.Mode) string {
 	if g.Paired(mode) {
 		return "pairs"
 	}

@@ -174,7 +174,7 @@ func (c *connection) call(ctx context.Context, f func(context.Context, *gateway)
 	defer g.close()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return g.explain(f(ctx, g))
+	return g.wording(f(ctx, g))
 }
 
 // models completes a model's name from the gateway's list.
@@ -196,14 +196,14 @@ func (c *connection) models(cmd *cobra.Command, args []string, _ string) ([]stri
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// explain says what an RPC's error means and what to do about it.
-func (g *gateway) explain(err error) error {
+// wording says what an RPC's error means and what to do about it.
+func (g *gateway) wording(err error) error {
 	var rpc *connect.Error
 	if err == nil || !errors.As(err, &rpc) {
 		return err
 	}
 	if connect.IsWireError(err) {
-		return g.explainAnswer(rpc)
+		return g.wordAnswer(rpc)
 	}
 	var unknown x509.UnknownAuthorityError
 	var dns *net.DNSError
@@ -226,8 +226,8 @@ func (g *gateway) explain(err error) error {
 	return fmt.Errorf("%s: %w", g.url, err)
 }
 
-// explainAnswer words a refusal that the gateway itself sent.
-func (g *gateway) explainAnswer(e *connect.Error) error {
+// wordAnswer words a refusal that the gateway itself sent.
+func (g *gateway) wordAnswer(e *connect.Error) error {
 	return fmt.Errorf("%s (%s)", e.Message(), strings.ToUpper(e.Code().String()))
 }
 

@@ -129,11 +129,14 @@ func line(r *adminv1.Rollout, now rates) string {
 		arm("copies", mirror.GetSent(), mirror.GetFailures(), now.copies, mirror)
 		parts = append(parts, "| "+share(mirror.GetDisagreed(), mirror.GetCompared())+" disagree")
 	}
+	if len(r.Gates) > 0 {
+		parts = append(parts, "| gates "+gatesInShort(r))
+	}
 	if left := r.StepRemaining.AsDuration(); left > 0 {
 		parts = append(parts, "| "+span(left)+" left")
 	}
 	if r.WaitingFor != "" {
-		parts = append(parts, "| waits for "+r.WaitingFor)
+		parts = append(parts, "| waits for "+oneLine(r.WaitingFor))
 	}
 	return strings.Join(parts, " ")
 }

@@ -42,7 +42,8 @@ func (l leakChecked) Run() int {
 
 const operatorSecret = "operator-secret-of-32-characters-"
 
-// Each script has two gateways: ADMIN lets this machine in, GUARDED wants a token.
+// Each script has three gateways: ADMIN lets this machine in, GUARDED wants a token, and
+// JUDGED has gates.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -60,6 +61,11 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			judged, err := serveAdmin(e.Defer, admin.Options{Rollouts: admintest.New(func() time.Time { return noon }, judgedViews()...)})
+			if err != nil {
+				return err
+			}
+			e.Setenv("JUDGED", judged)
 			e.Setenv("ADMIN", open)
 			e.Setenv("GUARDED", guarded)
 			e.Setenv("UNDERSTUDY_ADMIN", open)

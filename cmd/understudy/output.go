@@ -83,6 +83,9 @@ func clean(s string) string {
 	}, s)
 }
 
+// oneLine is clean for what stands in a line or a table: clients name the cohorts.
+func oneLine(s string) string { return strings.ReplaceAll(clean(s), "\n", "·") }
+
 // count writes a number with separators, such as 12,034.
 func count(n int64) string {
 	s := strconv.FormatInt(n, 10)

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	adminv1 "github.com/understudy-serving/understudy/proto/understudy/admin/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // modeName returns the mode as config and metrics write it.
@@ -47,12 +48,12 @@ func stepName(s *adminv1.Step) string {
 	case *adminv1.Step_SetWeight:
 		return "setWeight " + percent(k.SetWeight)
 	case *adminv1.Step_Shadow:
-		return minimum("shadow", span(k.Shadow.Bake.AsDuration()), k.Shadow.MinRequests, "pairs")
+		return minimum("shadow", span(k.Shadow.Bake.AsDuration()), k.Shadow.MinRequests, "pairs") + bounds(k.Shadow)
 	case *adminv1.Step_Pause:
 		if k.Pause.UntilResumed {
-			return "pause until resumed"
+			return "pause until resumed" + bounds(k.Pause)
 		}
-		return minimum("pause", span(k.Pause.Duration.AsDuration()), k.Pause.MinRequests, "requests")
+		return minimum("pause", span(k.Pause.Duration.AsDuration()), k.Pause.MinRequests, "requests") + bounds(k.Pause)
 	}
 	return "step"
 }
@@ -62,6 +63,29 @@ func minimum(name, bake string, n int64, unit string) string {
 		name += " " + bake + ","
 	}
 	return name + " " + count(n) + " " + unit
+}
+
+// bounded is what steps of both kinds have.
+type bounded interface {
+	GetMaxDuration() *durationpb.Duration
+	GetOnMaxDuration() adminv1.Reaction
+	GetGates() []string
+}
+
+// bounds says when the step should be over, and which gates are special there.
+func bounds(s bounded) string {
+	text := ""
+	if most := s.GetMaxDuration().AsDuration(); most > 0 {
+		then := "held"
+		if s.GetOnMaxDuration() == adminv1.Reaction_REACTION_ROLLBACK {
+			then = "rolled back"
+		}
+		text = ", " + then + " after " + span(most)
+	}
+	if names := s.GetGates(); len(names) > 0 {
+		text += ", with its own " + strings.Join(names, ", ")
+	}
+	return text
 }
 
 // position is "3/9", or "-" where the rollout is at no step.
@@ -84,13 +108,13 @@ func overview(all []*adminv1.Rollout) string {
 	}
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MODEL\tMODE\tSTEP\tREQUESTS\tCHALLENGER\tFAILED\tDISAGREE\tBREAKER\tREVISION\tWAITS FOR")
+	fmt.Fprintln(t, "MODEL\tMODE\tSTEP\tREQUESTS\tCHALLENGER\tFAILED\tDISAGREE\tGATES\tBREAKER\tREVISION\tWAITS FOR")
 	for _, r := range all {
 		champion, challenger, mirror := r.GetChampionFigures(), r.GetChallengerFigures(), r.GetMirrorFigures()
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", r.Model, standing(r), position(r),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", r.Model, standing(r), position(r),
 			count(champion.GetRequests()+challenger.GetRequests()), count(challenger.GetRequests()),
 			share(challenger.GetFailures()+mirror.GetFailures(), challenger.GetRequests()+mirror.GetSent()),
-			share(mirror.GetDisagreed(), mirror.GetCompared()), cmp.Or(r.Breaker, "-"), r.Revision, cmp.Or(r.WaitingFor, "-"))
+			share(mirror.GetDisagreed(), mirror.GetCompared()), gatesInShort(r), cmp.Or(r.Breaker, "-"), r.Revision, cmp.Or(oneLine(r.WaitingFor), "-"))
 	}
 	_ = t.Flush() // a strings.Builder takes all
 	for _, r := range all {
@@ -108,6 +132,9 @@ func details(r *adminv1.Rollout, now rates) string {
 	facts(&b, r)
 	b.WriteString("\n")
 	figures(&b, r, now)
+	if len(r.Gates) > 0 {
+		gates(&b, r)
+	}
 	if len(r.Plan) > 0 && r.Challenger != nil {
 		b.WriteString("\nPlan\n")
 		plan(&b, r)
@@ -141,7 +168,7 @@ func facts(b *strings.Builder, r *adminv1.Rollout) {
 		}
 	}
 	if r.WaitingFor != "" {
-		fact("waits for", "%s", r.WaitingFor)
+		fact("waits for", "%s", oneLine(r.WaitingFor))
 	}
 }
 
@@ -202,6 +229,6 @@ const shown = 8
 func events(b *strings.Builder, all []*adminv1.Event) {
 	for _, e := range all[:min(len(all), shown)] {
 		fmt.Fprintf(b, "  %s  %s to %s, by %s: %s\n", e.Time.AsTime().Local().Format("2006-01-02 15:04:05"), e.Kind,
-			inMode(e.Mode, e.WeightPercent), e.Actor, e.Reason)
+			inMode(e.Mode, e.WeightPercent), e.Actor, oneLine(e.Reason))
 	}
 }

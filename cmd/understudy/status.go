@@ -14,7 +14,8 @@ func statusCommand(conn *connection) *cobra.Command {
 		Short: "Show all rollouts in a table, or one in detail",
 		Long: `Show every model's rollout in a table; with MODEL, one in detail: mode, weight, step and
 what it waits for, requests, failures and latency of both arms, disagreement, breaker,
-the last changes, and warnings.
+the gates in short, the last changes, and warnings. "understudy explain MODEL" has all
+that the gates know.
 
 The figures are this gateway's own, since the rollout began or the process started.`,
 		Example: `  understudy status

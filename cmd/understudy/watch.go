@@ -22,7 +22,8 @@ func watchCommand(conn *connection) *cobra.Command {
 		Use:   "watch [MODEL]",
 		Short: "Watch rollouts live",
 		Long: `Watch every rollout, or MODEL's, as it goes: mode and weight, requests and rate of both
-arms, failures, disagreement, latency, the time left in the step, and the last changes.
+arms, failures, disagreement, latency, gates, the time left in the step, and the last
+changes.
 
 On a terminal the view is redrawn in place, else there is a line for each message; with
 -o json one JSON object a line. A gateway that goes away is waited for. Ctrl-C ends it.`,
@@ -95,7 +96,7 @@ func (w *watcher) run(ctx context.Context) error {
 			return local.err
 		}
 		if !connected || !passing(err) {
-			return w.explain(err)
+			return w.wording(err)
 		}
 		w.view.notice(fmt.Sprintf("lost the gateway at %s, trying again: %v", w.url, err))
 		select {

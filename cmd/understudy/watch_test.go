@@ -75,7 +75,7 @@ func startWatch(args ...string) watching {
 
 func TestWatchFollowsChanges(t *testing.T) {
 	t.Setenv("TZ", "UTC")
-	rollouts := admintest.New(time.Now, fraud(), spam())
+	rollouts := admintest.New(time.Now, fraud(), spam(), canary())
 	url, err := serveAdmin(t.Cleanup, admin.Options{Rollouts: rollouts})
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +84,7 @@ func TestWatchFollowsChanges(t *testing.T) {
 	objects := startWatch("--admin", url, "fraud", "-o", "json")
 	lines.out.await(t, "fraud canary 5% step 3/5 | champion 1,204,512 at -/s, <0.01% failed, p50 1.23ms p99 12.3ms | challenger 640 at -/s, 0.31% failed, "+
 		"p50 980µs p99 123ms | copies 11,000 at -/s, 0.11% failed, p50 990µs p99 1.5s | 1.2% disagree | 20m left | waits for 20m0s and 11,880 requests\n")
+	lines.out.await(t, "| 1.2% disagree | gates fail: error-rate (region=eu) | 20m left")
 	lines.out.await(t, "spam champion | champion 0 at -/s, - failed, p50 - p99 -\n")
 	objects.out.await(t, `"revision":"7"`)
 	v := fraud()

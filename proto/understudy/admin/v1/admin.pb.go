@@ -252,9 +252,15 @@ func (*Step_Pause) isStep_Step() {}
 
 // ShadowStep rehearses for at least `bake` and `min_requests` paired predictions.
 type ShadowStep struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Bake          *durationpb.Duration   `protobuf:"bytes,1,opt,name=bake,proto3" json:"bake,omitempty"`
-	MinRequests   int64                  `protobuf:"varint,2,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Bake        *durationpb.Duration   `protobuf:"bytes,1,opt,name=bake,proto3" json:"bake,omitempty"`
+	MinRequests int64                  `protobuf:"varint,2,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	// When the step should have been passed, as time at the step; absent: never.
+	MaxDuration *durationpb.Duration `protobuf:"bytes,3,opt,name=max_duration,json=maxDuration,proto3" json:"max_duration,omitempty"`
+	// What follows then.
+	OnMaxDuration Reaction `protobuf:"varint,4,opt,name=on_max_duration,json=onMaxDuration,proto3,enum=understudy.admin.v1.Reaction" json:"on_max_duration,omitempty"`
+	// Names of the gates that have settings of their own at this step.
+	Gates         []string `protobuf:"bytes,5,rep,name=gates,proto3" json:"gates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -303,13 +309,40 @@ func (x *ShadowStep) GetMinRequests() int64 {
 	return 0
 }
 
+func (x *ShadowStep) GetMaxDuration() *durationpb.Duration {
+	if x != nil {
+		return x.MaxDuration
+	}
+	return nil
+}
+
+func (x *ShadowStep) GetOnMaxDuration() Reaction {
+	if x != nil {
+		return x.OnMaxDuration
+	}
+	return Reaction_REACTION_UNSPECIFIED
+}
+
+func (x *ShadowStep) GetGates() []string {
+	if x != nil {
+		return x.Gates
+	}
+	return nil
+}
+
 // PauseStep stays for at least `duration` and `min_requests` requests.
 type PauseStep struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Duration    *durationpb.Duration   `protobuf:"bytes,1,opt,name=duration,proto3" json:"duration,omitempty"`
 	MinRequests int64                  `protobuf:"varint,2,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
 	// `pause: {}`: stays until Resume.
-	UntilResumed  bool `protobuf:"varint,3,opt,name=until_resumed,json=untilResumed,proto3" json:"until_resumed,omitempty"`
+	UntilResumed bool `protobuf:"varint,3,opt,name=until_resumed,json=untilResumed,proto3" json:"until_resumed,omitempty"`
+	// When the step should have been passed, as time at the step; absent: never.
+	MaxDuration *durationpb.Duration `protobuf:"bytes,4,opt,name=max_duration,json=maxDuration,proto3" json:"max_duration,omitempty"`
+	// What follows then.
+	OnMaxDuration Reaction `protobuf:"varint,5,opt,name=on_max_duration,json=onMaxDuration,proto3,enum=understudy.admin.v1.Reaction" json:"on_max_duration,omitempty"`
+	// Names of the gates that have settings of their own at this step.
+	Gates         []string `protobuf:"bytes,6,rep,name=gates,proto3" json:"gates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +396,27 @@ func (x *PauseStep) GetUntilResumed() bool {
 		return x.UntilResumed
 	}
 	return false
+}
+
+func (x *PauseStep) GetMaxDuration() *durationpb.Duration {
+	if x != nil {
+		return x.MaxDuration
+	}
+	return nil
+}
+
+func (x *PauseStep) GetOnMaxDuration() Reaction {
+	if x != nil {
+		return x.OnMaxDuration
+	}
+	return Reaction_REACTION_UNSPECIFIED
+}
+
+func (x *PauseStep) GetGates() []string {
+	if x != nil {
+		return x.Gates
+	}
+	return nil
 }
 
 // ArmFigures are one arm's counts in the current rollout on this replica, since
@@ -679,7 +733,19 @@ type Rollout struct {
 	// The last changes, newest first, at most 20.
 	Events []*Event `protobuf:"bytes,19,rep,name=events,proto3" json:"events,omitempty"`
 	// What an operator should know: a change that is not stored yet, a promotion that the file does not name yet.
-	Warnings      []string `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// The budget of false alarms, 0 to 1: the chance that a challenger that is no worse is
+	// ever rolled back by a gate. 0 where nothing is judged.
+	Alpha float64 `protobuf:"fixed64,21,opt,name=alpha,proto3" json:"alpha,omitempty"`
+	// How much of that budget the evidence against the challenger has used, 0 to 1. It can
+	// fall again; at 1 the rollout is rolled back.
+	Evidence float64 `protobuf:"fixed64,22,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// Each gate for all requests and, behind it, the worst cohort where that one is worse.
+	Gates []*GateStatus `protobuf:"bytes,23,rep,name=gates,proto3" json:"gates,omitempty"`
+	// The split itself can't be trusted: no verdict counts, and the rollout holds.
+	SplitVoid bool `protobuf:"varint,24,opt,name=split_void,json=splitVoid,proto3" json:"split_void,omitempty"`
+	// What was found of the split, in one sentence; empty where nothing was.
+	Split         string `protobuf:"bytes,25,opt,name=split,proto3" json:"split,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -852,6 +918,41 @@ func (x *Rollout) GetWarnings() []string {
 		return x.Warnings
 	}
 	return nil
+}
+
+func (x *Rollout) GetAlpha() float64 {
+	if x != nil {
+		return x.Alpha
+	}
+	return 0
+}
+
+func (x *Rollout) GetEvidence() float64 {
+	if x != nil {
+		return x.Evidence
+	}
+	return 0
+}
+
+func (x *Rollout) GetGates() []*GateStatus {
+	if x != nil {
+		return x.Gates
+	}
+	return nil
+}
+
+func (x *Rollout) GetSplitVoid() bool {
+	if x != nil {
+		return x.SplitVoid
+	}
+	return false
+}
+
+func (x *Rollout) GetSplit() string {
+	if x != nil {
+		return x.Split
+	}
+	return ""
 }
 
 // ListRolloutsRequest has no fields.
@@ -1126,6 +1227,105 @@ func (x *WatchRolloutsResponse) GetRollout() *Rollout {
 	return nil
 }
 
+// ExplainRequest names a model.
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ExplainRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+// ExplainResponse is a rollout and how it is judged.
+type ExplainResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Rollout *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// Absent where nothing is judged.
+	Judgement     *Judgement `protobuf:"bytes,2,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ExplainResponse) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetJudgement() *Judgement {
+	if x != nil {
+		return x.Judgement
+	}
+	return nil
+}
+
 // SetModeRequest sets mode and weight.
 type SetModeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1144,7 +1344,7 @@ type SetModeRequest struct {
 
 func (x *SetModeRequest) Reset() {
 	*x = SetModeRequest{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1356,7 @@ func (x *SetModeRequest) String() string {
 func (*SetModeRequest) ProtoMessage() {}
 
 func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1369,7 @@ func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeRequest.ProtoReflect.Descriptor instead.
 func (*SetModeRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetModeRequest) GetModel() string {
@@ -1217,7 +1417,7 @@ type SetModeResponse struct {
 
 func (x *SetModeResponse) Reset() {
 	*x = SetModeResponse{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1429,7 @@ func (x *SetModeResponse) String() string {
 func (*SetModeResponse) ProtoMessage() {}
 
 func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1442,7 @@ func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeResponse.ProtoReflect.Descriptor instead.
 func (*SetModeResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetModeResponse) GetRollout() *Rollout {
@@ -1268,7 +1468,7 @@ type PromoteRequest struct {
 
 func (x *PromoteRequest) Reset() {
 	*x = PromoteRequest{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1480,7 @@ func (x *PromoteRequest) String() string {
 func (*PromoteRequest) ProtoMessage() {}
 
 func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1493,7 @@ func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteRequest.ProtoReflect.Descriptor instead.
 func (*PromoteRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PromoteRequest) GetModel() string {
@@ -1334,7 +1534,7 @@ type PromoteResponse struct {
 
 func (x *PromoteResponse) Reset() {
 	*x = PromoteResponse{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1546,7 @@ func (x *PromoteResponse) String() string {
 func (*PromoteResponse) ProtoMessage() {}
 
 func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1559,7 @@ func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteResponse.ProtoReflect.Descriptor instead.
 func (*PromoteResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PromoteResponse) GetRollout() *Rollout {
@@ -1381,7 +1581,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1593,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1606,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RollbackRequest) GetModel() string {
@@ -1433,7 +1633,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1645,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1658,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RollbackResponse) GetRollout() *Rollout {
@@ -1482,7 +1682,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1694,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1707,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseRequest) GetModel() string {
@@ -1541,7 +1741,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1753,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1766,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PauseResponse) GetRollout() *Rollout {
@@ -1590,7 +1790,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1802,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1815,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeRequest) GetModel() string {
@@ -1649,7 +1849,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1861,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1874,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResumeResponse) GetRollout() *Rollout {
@@ -1698,7 +1898,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1910,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1923,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RetryRequest) GetModel() string {
@@ -1757,7 +1957,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1969,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_understudy_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1982,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_understudy_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RetryResponse) GetRollout() *Rollout {
@@ -1796,7 +1996,7 @@ var File_understudy_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_understudy_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1funderstudy/admin/v1/admin.proto\x12\x13understudy.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Q\n" +
+	"\x1funderstudy/admin/v1/admin.proto\x12\x13understudy.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#understudy/admin/v1/judgement.proto\"Q\n" +
 	"\aArmSpec\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x18\n" +
@@ -1806,15 +2006,21 @@ const file_understudy_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"set_weight\x18\x02 \x01(\x01H\x00R\tsetWeight\x126\n" +
 	"\x05pause\x18\x03 \x01(\v2\x1e.understudy.admin.v1.PauseStepH\x00R\x05pauseB\x06\n" +
-	"\x04step\"^\n" +
+	"\x04step\"\xf9\x01\n" +
 	"\n" +
 	"ShadowStep\x12-\n" +
 	"\x04bake\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04bake\x12!\n" +
-	"\fmin_requests\x18\x02 \x01(\x03R\vminRequests\"\x8a\x01\n" +
+	"\fmin_requests\x18\x02 \x01(\x03R\vminRequests\x12<\n" +
+	"\fmax_duration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vmaxDuration\x12E\n" +
+	"\x0fon_max_duration\x18\x04 \x01(\x0e2\x1d.understudy.admin.v1.ReactionR\ronMaxDuration\x12\x14\n" +
+	"\x05gates\x18\x05 \x03(\tR\x05gates\"\xa5\x02\n" +
 	"\tPauseStep\x125\n" +
 	"\bduration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12!\n" +
 	"\fmin_requests\x18\x02 \x01(\x03R\vminRequests\x12#\n" +
-	"\runtil_resumed\x18\x03 \x01(\bR\funtilResumed\"\xcb\x01\n" +
+	"\runtil_resumed\x18\x03 \x01(\bR\funtilResumed\x12<\n" +
+	"\fmax_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vmaxDuration\x12E\n" +
+	"\x0fon_max_duration\x18\x05 \x01(\x0e2\x1d.understudy.admin.v1.ReactionR\ronMaxDuration\x12\x14\n" +
+	"\x05gates\x18\x06 \x03(\tR\x05gates\"\xcb\x01\n" +
 	"\n" +
 	"ArmFigures\x12\x1a\n" +
 	"\brequests\x18\x01 \x01(\x03R\brequests\x12\x1a\n" +
@@ -1841,7 +2047,7 @@ const file_understudy_admin_v1_admin_proto_rawDesc = "" +
 	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12-\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\x19.understudy.admin.v1.ModeR\x04mode\x12%\n" +
-	"\x0eweight_percent\x18\a \x01(\x01R\rweightPercent\"\x99\a\n" +
+	"\x0eweight_percent\x18\a \x01(\x01R\rweightPercent\"\xb7\b\n" +
 	"\aRollout\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12-\n" +
@@ -1866,7 +2072,13 @@ const file_understudy_admin_v1_admin_proto_rawDesc = "" +
 	"\tfallbacks\x18\x11 \x01(\x03R\tfallbacks\x12\x18\n" +
 	"\abreaker\x18\x12 \x01(\tR\abreaker\x122\n" +
 	"\x06events\x18\x13 \x03(\v2\x1a.understudy.admin.v1.EventR\x06events\x12\x1a\n" +
-	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\x15\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12\x14\n" +
+	"\x05alpha\x18\x15 \x01(\x01R\x05alpha\x12\x1a\n" +
+	"\bevidence\x18\x16 \x01(\x01R\bevidence\x125\n" +
+	"\x05gates\x18\x17 \x03(\v2\x1f.understudy.admin.v1.GateStatusR\x05gates\x12\x1d\n" +
+	"\n" +
+	"split_void\x18\x18 \x01(\bR\tsplitVoid\x12\x14\n" +
+	"\x05split\x18\x19 \x01(\tR\x05split\"\x15\n" +
 	"\x13ListRolloutsRequest\"P\n" +
 	"\x14ListRolloutsResponse\x128\n" +
 	"\brollouts\x18\x01 \x03(\v2\x1c.understudy.admin.v1.RolloutR\brollouts\")\n" +
@@ -1878,7 +2090,12 @@ const file_understudy_admin_v1_admin_proto_rawDesc = "" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x125\n" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\"O\n" +
 	"\x15WatchRolloutsResponse\x126\n" +
-	"\arollout\x18\x01 \x01(\v2\x1c.understudy.admin.v1.RolloutR\arollout\"\xc1\x01\n" +
+	"\arollout\x18\x01 \x01(\v2\x1c.understudy.admin.v1.RolloutR\arollout\"&\n" +
+	"\x0eExplainRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\"\x87\x01\n" +
+	"\x0fExplainResponse\x126\n" +
+	"\arollout\x18\x01 \x01(\v2\x1c.understudy.admin.v1.RolloutR\arollout\x12<\n" +
+	"\tjudgement\x18\x02 \x01(\v2\x1e.understudy.admin.v1.JudgementR\tjudgement\"\xc1\x01\n" +
 	"\x0eSetModeRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12-\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x19.understudy.admin.v1.ModeR\x04mode\x12%\n" +
@@ -1923,12 +2140,13 @@ const file_understudy_admin_v1_admin_proto_rawDesc = "" +
 	"\vMODE_SHADOW\x10\x02\x12\x0f\n" +
 	"\vMODE_CANARY\x10\x03\x12\x11\n" +
 	"\rMODE_PROMOTED\x10\x04\x12\x14\n" +
-	"\x10MODE_ROLLED_BACK\x10\x052\xc0\x06\n" +
+	"\x10MODE_ROLLED_BACK\x10\x052\x9b\a\n" +
 	"\x0eRolloutService\x12h\n" +
 	"\fListRollouts\x12(.understudy.admin.v1.ListRolloutsRequest\x1a).understudy.admin.v1.ListRolloutsResponse\"\x03\x90\x02\x01\x12b\n" +
 	"\n" +
 	"GetRollout\x12&.understudy.admin.v1.GetRolloutRequest\x1a'.understudy.admin.v1.GetRolloutResponse\"\x03\x90\x02\x01\x12h\n" +
-	"\rWatchRollouts\x12).understudy.admin.v1.WatchRolloutsRequest\x1a*.understudy.admin.v1.WatchRolloutsResponse0\x01\x12T\n" +
+	"\rWatchRollouts\x12).understudy.admin.v1.WatchRolloutsRequest\x1a*.understudy.admin.v1.WatchRolloutsResponse0\x01\x12Y\n" +
+	"\aExplain\x12#.understudy.admin.v1.ExplainRequest\x1a$.understudy.admin.v1.ExplainResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\aSetMode\x12#.understudy.admin.v1.SetModeRequest\x1a$.understudy.admin.v1.SetModeResponse\x12T\n" +
 	"\aPromote\x12#.understudy.admin.v1.PromoteRequest\x1a$.understudy.admin.v1.PromoteResponse\x12W\n" +
 	"\bRollback\x12$.understudy.admin.v1.RollbackRequest\x1a%.understudy.admin.v1.RollbackResponse\x12N\n" +
@@ -1949,7 +2167,7 @@ func file_understudy_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_understudy_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_understudy_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_understudy_admin_v1_admin_proto_goTypes = []any{
 	(Mode)(0),                     // 0: understudy.admin.v1.Mode
 	(*ArmSpec)(nil),               // 1: understudy.admin.v1.ArmSpec
@@ -1966,80 +2184,94 @@ var file_understudy_admin_v1_admin_proto_goTypes = []any{
 	(*GetRolloutResponse)(nil),    // 12: understudy.admin.v1.GetRolloutResponse
 	(*WatchRolloutsRequest)(nil),  // 13: understudy.admin.v1.WatchRolloutsRequest
 	(*WatchRolloutsResponse)(nil), // 14: understudy.admin.v1.WatchRolloutsResponse
-	(*SetModeRequest)(nil),        // 15: understudy.admin.v1.SetModeRequest
-	(*SetModeResponse)(nil),       // 16: understudy.admin.v1.SetModeResponse
-	(*PromoteRequest)(nil),        // 17: understudy.admin.v1.PromoteRequest
-	(*PromoteResponse)(nil),       // 18: understudy.admin.v1.PromoteResponse
-	(*RollbackRequest)(nil),       // 19: understudy.admin.v1.RollbackRequest
-	(*RollbackResponse)(nil),      // 20: understudy.admin.v1.RollbackResponse
-	(*PauseRequest)(nil),          // 21: understudy.admin.v1.PauseRequest
-	(*PauseResponse)(nil),         // 22: understudy.admin.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 23: understudy.admin.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 24: understudy.admin.v1.ResumeResponse
-	(*RetryRequest)(nil),          // 25: understudy.admin.v1.RetryRequest
-	(*RetryResponse)(nil),         // 26: understudy.admin.v1.RetryResponse
-	nil,                           // 27: understudy.admin.v1.MirrorFigures.SkippedEntry
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*ExplainRequest)(nil),        // 15: understudy.admin.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 16: understudy.admin.v1.ExplainResponse
+	(*SetModeRequest)(nil),        // 17: understudy.admin.v1.SetModeRequest
+	(*SetModeResponse)(nil),       // 18: understudy.admin.v1.SetModeResponse
+	(*PromoteRequest)(nil),        // 19: understudy.admin.v1.PromoteRequest
+	(*PromoteResponse)(nil),       // 20: understudy.admin.v1.PromoteResponse
+	(*RollbackRequest)(nil),       // 21: understudy.admin.v1.RollbackRequest
+	(*RollbackResponse)(nil),      // 22: understudy.admin.v1.RollbackResponse
+	(*PauseRequest)(nil),          // 23: understudy.admin.v1.PauseRequest
+	(*PauseResponse)(nil),         // 24: understudy.admin.v1.PauseResponse
+	(*ResumeRequest)(nil),         // 25: understudy.admin.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 26: understudy.admin.v1.ResumeResponse
+	(*RetryRequest)(nil),          // 27: understudy.admin.v1.RetryRequest
+	(*RetryResponse)(nil),         // 28: understudy.admin.v1.RetryResponse
+	nil,                           // 29: understudy.admin.v1.MirrorFigures.SkippedEntry
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(Reaction)(0),                 // 31: understudy.admin.v1.Reaction
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*GateStatus)(nil),            // 33: understudy.admin.v1.GateStatus
+	(*Judgement)(nil),             // 34: understudy.admin.v1.Judgement
 }
 var file_understudy_admin_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: understudy.admin.v1.Step.shadow:type_name -> understudy.admin.v1.ShadowStep
 	4,  // 1: understudy.admin.v1.Step.pause:type_name -> understudy.admin.v1.PauseStep
-	28, // 2: understudy.admin.v1.ShadowStep.bake:type_name -> google.protobuf.Duration
-	28, // 3: understudy.admin.v1.PauseStep.duration:type_name -> google.protobuf.Duration
-	28, // 4: understudy.admin.v1.ArmFigures.p50:type_name -> google.protobuf.Duration
-	28, // 5: understudy.admin.v1.ArmFigures.p95:type_name -> google.protobuf.Duration
-	28, // 6: understudy.admin.v1.ArmFigures.p99:type_name -> google.protobuf.Duration
-	27, // 7: understudy.admin.v1.MirrorFigures.skipped:type_name -> understudy.admin.v1.MirrorFigures.SkippedEntry
-	28, // 8: understudy.admin.v1.MirrorFigures.p50:type_name -> google.protobuf.Duration
-	28, // 9: understudy.admin.v1.MirrorFigures.p95:type_name -> google.protobuf.Duration
-	28, // 10: understudy.admin.v1.MirrorFigures.p99:type_name -> google.protobuf.Duration
-	29, // 11: understudy.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
-	0,  // 12: understudy.admin.v1.Event.mode:type_name -> understudy.admin.v1.Mode
-	0,  // 13: understudy.admin.v1.Rollout.mode:type_name -> understudy.admin.v1.Mode
-	2,  // 14: understudy.admin.v1.Rollout.plan:type_name -> understudy.admin.v1.Step
-	1,  // 15: understudy.admin.v1.Rollout.champion:type_name -> understudy.admin.v1.ArmSpec
-	1,  // 16: understudy.admin.v1.Rollout.challenger:type_name -> understudy.admin.v1.ArmSpec
-	28, // 17: understudy.admin.v1.Rollout.step_elapsed:type_name -> google.protobuf.Duration
-	28, // 18: understudy.admin.v1.Rollout.step_remaining:type_name -> google.protobuf.Duration
-	5,  // 19: understudy.admin.v1.Rollout.champion_figures:type_name -> understudy.admin.v1.ArmFigures
-	5,  // 20: understudy.admin.v1.Rollout.challenger_figures:type_name -> understudy.admin.v1.ArmFigures
-	6,  // 21: understudy.admin.v1.Rollout.mirror_figures:type_name -> understudy.admin.v1.MirrorFigures
-	7,  // 22: understudy.admin.v1.Rollout.events:type_name -> understudy.admin.v1.Event
-	8,  // 23: understudy.admin.v1.ListRolloutsResponse.rollouts:type_name -> understudy.admin.v1.Rollout
-	8,  // 24: understudy.admin.v1.GetRolloutResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	28, // 25: understudy.admin.v1.WatchRolloutsRequest.interval:type_name -> google.protobuf.Duration
-	8,  // 26: understudy.admin.v1.WatchRolloutsResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	0,  // 27: understudy.admin.v1.SetModeRequest.mode:type_name -> understudy.admin.v1.Mode
-	8,  // 28: understudy.admin.v1.SetModeResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	8,  // 29: understudy.admin.v1.PromoteResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	8,  // 30: understudy.admin.v1.RollbackResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	8,  // 31: understudy.admin.v1.PauseResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	8,  // 32: understudy.admin.v1.ResumeResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	8,  // 33: understudy.admin.v1.RetryResponse.rollout:type_name -> understudy.admin.v1.Rollout
-	9,  // 34: understudy.admin.v1.RolloutService.ListRollouts:input_type -> understudy.admin.v1.ListRolloutsRequest
-	11, // 35: understudy.admin.v1.RolloutService.GetRollout:input_type -> understudy.admin.v1.GetRolloutRequest
-	13, // 36: understudy.admin.v1.RolloutService.WatchRollouts:input_type -> understudy.admin.v1.WatchRolloutsRequest
-	15, // 37: understudy.admin.v1.RolloutService.SetMode:input_type -> understudy.admin.v1.SetModeRequest
-	17, // 38: understudy.admin.v1.RolloutService.Promote:input_type -> understudy.admin.v1.PromoteRequest
-	19, // 39: understudy.admin.v1.RolloutService.Rollback:input_type -> understudy.admin.v1.RollbackRequest
-	21, // 40: understudy.admin.v1.RolloutService.Pause:input_type -> understudy.admin.v1.PauseRequest
-	23, // 41: understudy.admin.v1.RolloutService.Resume:input_type -> understudy.admin.v1.ResumeRequest
-	25, // 42: understudy.admin.v1.RolloutService.Retry:input_type -> understudy.admin.v1.RetryRequest
-	10, // 43: understudy.admin.v1.RolloutService.ListRollouts:output_type -> understudy.admin.v1.ListRolloutsResponse
-	12, // 44: understudy.admin.v1.RolloutService.GetRollout:output_type -> understudy.admin.v1.GetRolloutResponse
-	14, // 45: understudy.admin.v1.RolloutService.WatchRollouts:output_type -> understudy.admin.v1.WatchRolloutsResponse
-	16, // 46: understudy.admin.v1.RolloutService.SetMode:output_type -> understudy.admin.v1.SetModeResponse
-	18, // 47: understudy.admin.v1.RolloutService.Promote:output_type -> understudy.admin.v1.PromoteResponse
-	20, // 48: understudy.admin.v1.RolloutService.Rollback:output_type -> understudy.admin.v1.RollbackResponse
-	22, // 49: understudy.admin.v1.RolloutService.Pause:output_type -> understudy.admin.v1.PauseResponse
-	24, // 50: understudy.admin.v1.RolloutService.Resume:output_type -> understudy.admin.v1.ResumeResponse
-	26, // 51: understudy.admin.v1.RolloutService.Retry:output_type -> understudy.admin.v1.RetryResponse
-	43, // [43:52] is the sub-list for method output_type
-	34, // [34:43] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	30, // 2: understudy.admin.v1.ShadowStep.bake:type_name -> google.protobuf.Duration
+	30, // 3: understudy.admin.v1.ShadowStep.max_duration:type_name -> google.protobuf.Duration
+	31, // 4: understudy.admin.v1.ShadowStep.on_max_duration:type_name -> understudy.admin.v1.Reaction
+	30, // 5: understudy.admin.v1.PauseStep.duration:type_name -> google.protobuf.Duration
+	30, // 6: understudy.admin.v1.PauseStep.max_duration:type_name -> google.protobuf.Duration
+	31, // 7: understudy.admin.v1.PauseStep.on_max_duration:type_name -> understudy.admin.v1.Reaction
+	30, // 8: understudy.admin.v1.ArmFigures.p50:type_name -> google.protobuf.Duration
+	30, // 9: understudy.admin.v1.ArmFigures.p95:type_name -> google.protobuf.Duration
+	30, // 10: understudy.admin.v1.ArmFigures.p99:type_name -> google.protobuf.Duration
+	29, // 11: understudy.admin.v1.MirrorFigures.skipped:type_name -> understudy.admin.v1.MirrorFigures.SkippedEntry
+	30, // 12: understudy.admin.v1.MirrorFigures.p50:type_name -> google.protobuf.Duration
+	30, // 13: understudy.admin.v1.MirrorFigures.p95:type_name -> google.protobuf.Duration
+	30, // 14: understudy.admin.v1.MirrorFigures.p99:type_name -> google.protobuf.Duration
+	32, // 15: understudy.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
+	0,  // 16: understudy.admin.v1.Event.mode:type_name -> understudy.admin.v1.Mode
+	0,  // 17: understudy.admin.v1.Rollout.mode:type_name -> understudy.admin.v1.Mode
+	2,  // 18: understudy.admin.v1.Rollout.plan:type_name -> understudy.admin.v1.Step
+	1,  // 19: understudy.admin.v1.Rollout.champion:type_name -> understudy.admin.v1.ArmSpec
+	1,  // 20: understudy.admin.v1.Rollout.challenger:type_name -> understudy.admin.v1.ArmSpec
+	30, // 21: understudy.admin.v1.Rollout.step_elapsed:type_name -> google.protobuf.Duration
+	30, // 22: understudy.admin.v1.Rollout.step_remaining:type_name -> google.protobuf.Duration
+	5,  // 23: understudy.admin.v1.Rollout.champion_figures:type_name -> understudy.admin.v1.ArmFigures
+	5,  // 24: understudy.admin.v1.Rollout.challenger_figures:type_name -> understudy.admin.v1.ArmFigures
+	6,  // 25: understudy.admin.v1.Rollout.mirror_figures:type_name -> understudy.admin.v1.MirrorFigures
+	7,  // 26: understudy.admin.v1.Rollout.events:type_name -> understudy.admin.v1.Event
+	33, // 27: understudy.admin.v1.Rollout.gates:type_name -> understudy.admin.v1.GateStatus
+	8,  // 28: understudy.admin.v1.ListRolloutsResponse.rollouts:type_name -> understudy.admin.v1.Rollout
+	8,  // 29: understudy.admin.v1.GetRolloutResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	30, // 30: understudy.admin.v1.WatchRolloutsRequest.interval:type_name -> google.protobuf.Duration
+	8,  // 31: understudy.admin.v1.WatchRolloutsResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	8,  // 32: understudy.admin.v1.ExplainResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	34, // 33: understudy.admin.v1.ExplainResponse.judgement:type_name -> understudy.admin.v1.Judgement
+	0,  // 34: understudy.admin.v1.SetModeRequest.mode:type_name -> understudy.admin.v1.Mode
+	8,  // 35: understudy.admin.v1.SetModeResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	8,  // 36: understudy.admin.v1.PromoteResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	8,  // 37: understudy.admin.v1.RollbackResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	8,  // 38: understudy.admin.v1.PauseResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	8,  // 39: understudy.admin.v1.ResumeResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	8,  // 40: understudy.admin.v1.RetryResponse.rollout:type_name -> understudy.admin.v1.Rollout
+	9,  // 41: understudy.admin.v1.RolloutService.ListRollouts:input_type -> understudy.admin.v1.ListRolloutsRequest
+	11, // 42: understudy.admin.v1.RolloutService.GetRollout:input_type -> understudy.admin.v1.GetRolloutRequest
+	13, // 43: understudy.admin.v1.RolloutService.WatchRollouts:input_type -> understudy.admin.v1.WatchRolloutsRequest
+	15, // 44: understudy.admin.v1.RolloutService.Explain:input_type -> understudy.admin.v1.ExplainRequest
+	17, // 45: understudy.admin.v1.RolloutService.SetMode:input_type -> understudy.admin.v1.SetModeRequest
+	19, // 46: understudy.admin.v1.RolloutService.Promote:input_type -> understudy.admin.v1.PromoteRequest
+	21, // 47: understudy.admin.v1.RolloutService.Rollback:input_type -> understudy.admin.v1.RollbackRequest
+	23, // 48: understudy.admin.v1.RolloutService.Pause:input_type -> understudy.admin.v1.PauseRequest
+	25, // 49: understudy.admin.v1.RolloutService.Resume:input_type -> understudy.admin.v1.ResumeRequest
+	27, // 50: understudy.admin.v1.RolloutService.Retry:input_type -> understudy.admin.v1.RetryRequest
+	10, // 51: understudy.admin.v1.RolloutService.ListRollouts:output_type -> understudy.admin.v1.ListRolloutsResponse
+	12, // 52: understudy.admin.v1.RolloutService.GetRollout:output_type -> understudy.admin.v1.GetRolloutResponse
+	14, // 53: understudy.admin.v1.RolloutService.WatchRollouts:output_type -> understudy.admin.v1.WatchRolloutsResponse
+	16, // 54: understudy.admin.v1.RolloutService.Explain:output_type -> understudy.admin.v1.ExplainResponse
+	18, // 55: understudy.admin.v1.RolloutService.SetMode:output_type -> understudy.admin.v1.SetModeResponse
+	20, // 56: understudy.admin.v1.RolloutService.Promote:output_type -> understudy.admin.v1.PromoteResponse
+	22, // 57: understudy.admin.v1.RolloutService.Rollback:output_type -> understudy.admin.v1.RollbackResponse
+	24, // 58: understudy.admin.v1.RolloutService.Pause:output_type -> understudy.admin.v1.PauseResponse
+	26, // 59: understudy.admin.v1.RolloutService.Resume:output_type -> understudy.admin.v1.ResumeResponse
+	28, // 60: understudy.admin.v1.RolloutService.Retry:output_type -> understudy.admin.v1.RetryResponse
+	51, // [51:61] is the sub-list for method output_type
+	41, // [41:51] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_understudy_admin_v1_admin_proto_init() }
@@ -2047,6 +2279,7 @@ func file_understudy_admin_v1_admin_proto_init() {
 	if File_understudy_admin_v1_admin_proto != nil {
 		return
 	}
+	file_understudy_admin_v1_judgement_proto_init()
 	file_understudy_admin_v1_admin_proto_msgTypes[1].OneofWrappers = []any{
 		(*Step_Shadow)(nil),
 		(*Step_SetWeight)(nil),
@@ -2058,7 +2291,7 @@ func file_understudy_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_admin_v1_admin_proto_rawDesc), len(file_understudy_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

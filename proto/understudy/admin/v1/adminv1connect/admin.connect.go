@@ -44,6 +44,8 @@ const (
 	// RolloutServiceWatchRolloutsProcedure is the fully-qualified name of the RolloutService's
 	// WatchRollouts RPC.
 	RolloutServiceWatchRolloutsProcedure = "/understudy.admin.v1.RolloutService/WatchRollouts"
+	// RolloutServiceExplainProcedure is the fully-qualified name of the RolloutService's Explain RPC.
+	RolloutServiceExplainProcedure = "/understudy.admin.v1.RolloutService/Explain"
 	// RolloutServiceSetModeProcedure is the fully-qualified name of the RolloutService's SetMode RPC.
 	RolloutServiceSetModeProcedure = "/understudy.admin.v1.RolloutService/SetMode"
 	// RolloutServicePromoteProcedure is the fully-qualified name of the RolloutService's Promote RPC.
@@ -66,6 +68,9 @@ type RolloutServiceClient interface {
 	GetRollout(context.Context, *v1.GetRolloutRequest) (*v1.GetRolloutResponse, error)
 	// WatchRollouts sends each rollout now, whenever it changes, and every interval.
 	WatchRollouts(context.Context, *v1.WatchRolloutsRequest) (*connect.ServerStreamForClient[v1.WatchRolloutsResponse], error)
+	// Explain returns one model's rollout with all that its gates know: verdicts, evidence,
+	// and what a pass still takes.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
 	// SetMode sets mode and weight by hand, at once, and pauses the plan.
 	SetMode(context.Context, *v1.SetModeRequest) (*v1.SetModeResponse, error)
 	// Promote ends the current step, whatever it still waits for; with `full`, the whole plan.
@@ -109,6 +114,13 @@ func NewRolloutServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+RolloutServiceWatchRolloutsProcedure,
 			connect.WithSchema(rolloutServiceMethods.ByName("WatchRollouts")),
+			connect.WithClientOptions(opts...),
+		),
+		explain: connect.NewClient[v1.ExplainRequest, v1.ExplainResponse](
+			httpClient,
+			baseURL+RolloutServiceExplainProcedure,
+			connect.WithSchema(rolloutServiceMethods.ByName("Explain")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		setMode: connect.NewClient[v1.SetModeRequest, v1.SetModeResponse](
@@ -155,6 +167,7 @@ type rolloutServiceClient struct {
 	listRollouts  *connect.Client[v1.ListRolloutsRequest, v1.ListRolloutsResponse]
 	getRollout    *connect.Client[v1.GetRolloutRequest, v1.GetRolloutResponse]
 	watchRollouts *connect.Client[v1.WatchRolloutsRequest, v1.WatchRolloutsResponse]
+	explain       *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 	setMode       *connect.Client[v1.SetModeRequest, v1.SetModeResponse]
 	promote       *connect.Client[v1.PromoteRequest, v1.PromoteResponse]
 	rollback      *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
@@ -184,6 +197,15 @@ func (c *rolloutServiceClient) GetRollout(ctx context.Context, req *v1.GetRollou
 // WatchRollouts calls understudy.admin.v1.RolloutService.WatchRollouts.
 func (c *rolloutServiceClient) WatchRollouts(ctx context.Context, req *v1.WatchRolloutsRequest) (*connect.ServerStreamForClient[v1.WatchRolloutsResponse], error) {
 	return c.watchRollouts.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// Explain calls understudy.admin.v1.RolloutService.Explain.
+func (c *rolloutServiceClient) Explain(ctx context.Context, req *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	response, err := c.explain.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
 }
 
 // SetMode calls understudy.admin.v1.RolloutService.SetMode.
@@ -248,6 +270,9 @@ type RolloutServiceHandler interface {
 	GetRollout(context.Context, *v1.GetRolloutRequest) (*v1.GetRolloutResponse, error)
 	// WatchRollouts sends each rollout now, whenever it changes, and every interval.
 	WatchRollouts(context.Context, *v1.WatchRolloutsRequest, *connect.ServerStream[v1.WatchRolloutsResponse]) error
+	// Explain returns one model's rollout with all that its gates know: verdicts, evidence,
+	// and what a pass still takes.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
 	// SetMode sets mode and weight by hand, at once, and pauses the plan.
 	SetMode(context.Context, *v1.SetModeRequest) (*v1.SetModeResponse, error)
 	// Promote ends the current step, whatever it still waits for; with `full`, the whole plan.
@@ -287,6 +312,13 @@ func NewRolloutServiceHandler(svc RolloutServiceHandler, opts ...connect.Handler
 		RolloutServiceWatchRolloutsProcedure,
 		svc.WatchRollouts,
 		connect.WithSchema(rolloutServiceMethods.ByName("WatchRollouts")),
+		connect.WithHandlerOptions(opts...),
+	)
+	rolloutServiceExplainHandler := connect.NewUnaryHandlerSimple(
+		RolloutServiceExplainProcedure,
+		svc.Explain,
+		connect.WithSchema(rolloutServiceMethods.ByName("Explain")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	rolloutServiceSetModeHandler := connect.NewUnaryHandlerSimple(
@@ -333,6 +365,8 @@ func NewRolloutServiceHandler(svc RolloutServiceHandler, opts ...connect.Handler
 			rolloutServiceGetRolloutHandler.ServeHTTP(w, r)
 		case RolloutServiceWatchRolloutsProcedure:
 			rolloutServiceWatchRolloutsHandler.ServeHTTP(w, r)
+		case RolloutServiceExplainProcedure:
+			rolloutServiceExplainHandler.ServeHTTP(w, r)
 		case RolloutServiceSetModeProcedure:
 			rolloutServiceSetModeHandler.ServeHTTP(w, r)
 		case RolloutServicePromoteProcedure:
@@ -364,6 +398,10 @@ func (UnimplementedRolloutServiceHandler) GetRollout(context.Context, *v1.GetRol
 
 func (UnimplementedRolloutServiceHandler) WatchRollouts(context.Context, *v1.WatchRolloutsRequest, *connect.ServerStream[v1.WatchRolloutsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("understudy.admin.v1.RolloutService.WatchRollouts is not implemented"))
+}
+
+func (UnimplementedRolloutServiceHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("understudy.admin.v1.RolloutService.Explain is not implemented"))
 }
 
 func (UnimplementedRolloutServiceHandler) SetMode(context.Context, *v1.SetModeRequest) (*v1.SetModeResponse, error) {

@@ -1,0 +1,374 @@
+package canary
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+// show is evidence under a clock that the test turns.
+type show struct {
+	*Evidence
+	state rollout.State
+	now   time.Duration
+	key   int
+}
+
+// errorGate allows the challenger so many failures more than the champion, absolutely.
+func errorGate(margin float64) rollout.Gate {
+	return rollout.Gate{Metric: rollout.ErrorRate, Margin: margin, Horizon: 5 * time.Second, Share: 1, MinRequests: 10,
+		InShadow: true, InCanary: true, OnFail: rollout.RollBack}
+}
+
+func playing(mode rollout.Mode, w rollout.Weight, gates ...rollout.Gate) *show {
+	s := &show{state: rollout.State{Model: "fraud", Rollout: 1, Entered: 2, Mode: mode, Weight: w, Challenger: v2,
+		Rules: rollout.Rules{Alpha: 0.01, Gates: gates, MaxCohorts: 2, Segments: []string{"parameter:region"}}}}
+	s.Evidence = NewEvidence(s.state, func() time.Duration { return s.now }, nil)
+	return s
+}
+
+// route stamps a request of a key of its own, unless r has one.
+func (s *show) route(r rollout.Routing) rollout.Outcome {
+	if r.Key == "" {
+		s.key++
+		r.Key = fmt.Sprint("user ", s.key)
+	}
+	r.Keyed, r.Entered, r.Weight = true, s.state.Entered, s.state.Weight
+	return rollout.Outcome{Arm: r.Arm, Entered: r.Entered, Weight: r.Weight, Stamp: s.Route(r), Age: time.Millisecond}
+}
+
+// broken is o as a failure by its arm's own fault.
+func broken(o rollout.Outcome) rollout.Outcome {
+	o.Code = rollout.Unavailable
+	if o.Arm == rollout.Challenger {
+		o.Blame = rollout.OnChallenger
+	}
+	return o
+}
+
+// copied is the outcome of the copy of a request in shadow.
+func copied(o rollout.Outcome, c *rollout.Comparison) rollout.Outcome {
+	o.Arm, o.Mirrored, o.Comparison, o.Paired, o.Age = rollout.Challenger, true, c, c != nil, 10*time.Millisecond
+	return o
+}
+
+// counts are those of gate i for a cohort, "" for all, once all is old enough.
+func (s *show) counts(i int, segment string) rollout.GateCounts {
+	s.now += time.Minute
+	for _, r := range s.judge(s.state, true).Gates {
+		if r.Gate.Name() == s.state.Rules.Gates[i].Name() && r.Segment == segment {
+			return r.Counts
+		}
+	}
+	return rollout.GateCounts{}
+}
+
+func TestRequestsAreJudgedAtOneAge(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	// The challenger fails at once, the champion by timeouts: both shares are one in two.
+	slow := make([]rollout.Outcome, 0, 100)
+	for range 100 {
+		s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger})))
+		s.Observe(s.route(rollout.Routing{Arm: rollout.Challenger}))
+		slow = append(slow, s.route(rollout.Routing{Arm: rollout.Champion}))
+		s.Observe(s.route(rollout.Routing{Arm: rollout.Champion}))
+	}
+	s.now = 4 * time.Second
+	for _, o := range slow {
+		o.Age = 4 * time.Second
+		s.Observe(broken(o))
+	}
+	if r := s.judge(s.state, false).Gates[0]; r.Counts != (rollout.GateCounts{}) {
+		t.Fatalf("counted before the age: %+v", r.Counts)
+	}
+	s.now = 5 * time.Second
+	want := rollout.GateCounts{Champion: 200, ChampionBad: 100, Challenger: 200, ChallengerBad: 100}
+	if r := s.judge(s.state, false).Gates[0]; r.Counts != want || r.Verdict == rollout.Fail {
+		t.Errorf("%+v, %s, want %+v", r.Counts, r.Verdict, want)
+	}
+}
+
+func TestWhatCountsAsBad(t *testing.T) {
+	challenger, champion := rollout.Routing{Arm: rollout.Challenger}, rollout.Routing{Arm: rollout.Champion}
+	slowGate := rollout.Gate{Metric: rollout.SlowRate, Margin: 0.02, SlowerThan: 100 * time.Millisecond, Horizon: 100 * time.Millisecond, InCanary: true}
+	for name, c := range map[string]struct {
+		routing rollout.Routing
+		end     func(rollout.Outcome) rollout.Outcome // nil: it never ends
+		// bad says for which of the two gates it is.
+		isError, isSlow bool
+	}{
+		"an answer":           {challenger, same, false, false},
+		"a failure":           {challenger, broken, true, false},
+		"the champion's":      {champion, broken, true, false},
+		"a fallback":          {challenger, fallback, true, false},
+		"a late answer":       {challenger, late, false, true},
+		"no end":              {challenger, nil, false, true},
+		"kept by the cap":     {challenger, kept(rollout.Cap), true, true},
+		"kept by the breaker": {challenger, kept(rollout.BreakerOpen), true, true},
+		"the caller's cancel": {challenger, cancelled, false, true},
+		"a client's fault":    {challenger, clientFault, false, false},
+	} {
+		s := playing(rollout.ModeCanary, 5000, errorGate(0.02), slowGate)
+		o := s.route(c.routing)
+		if c.end != nil {
+			s.Observe(c.end(o))
+		}
+		for i, want := range []bool{c.isError, c.isSlow} {
+			got := s.counts(i, "")
+			if got.Champion+got.Challenger != 1 || got.ChampionBad+got.ChallengerBad != one(want) {
+				t.Errorf("%s, gate %d: %+v, want bad: %t", name, i, got, want)
+			}
+		}
+	}
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	hasty := challenger
+	hasty.Hasty = true
+	s.Observe(broken(s.route(hasty)))
+	if got := s.counts(0, ""); got != (rollout.GateCounts{}) {
+		t.Errorf("a caller without time counted: %+v", got)
+	}
+}
+
+func same(o rollout.Outcome) rollout.Outcome { return o }
+func late(o rollout.Outcome) rollout.Outcome {
+	o.Age = 101 * time.Millisecond
+	return o
+}
+func fallback(o rollout.Outcome) rollout.Outcome {
+	o = broken(o)
+	o.Diverted = rollout.Fallback
+	return o
+}
+func kept(why rollout.Reason) func(rollout.Outcome) rollout.Outcome {
+	return func(o rollout.Outcome) rollout.Outcome { o.Diverted = why; return o }
+}
+func cancelled(o rollout.Outcome) rollout.Outcome {
+	o.Code, o.Blame = rollout.Canceled, rollout.OnCaller
+	return o
+}
+func clientFault(o rollout.Outcome) rollout.Outcome {
+	o.Code, o.Blame = rollout.InvalidArgument, rollout.OnCaller
+	return o
+}
+
+// One key's failures are one: keys stick to an arm, and so do the failures of some.
+func TestAKeyFailsOnce(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	for range 10 {
+		s.Observe(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "a"}))
+	}
+	for range 10 {
+		s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "a"})))
+	}
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Challenger: 11, ChallengerBad: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	// For the whole rollout: a bad key keeps its arm at the next step.
+	s.state.Entered, s.state.Weight = 3, 6000
+	s.enter(s.state)
+	s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "a"})))
+	s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Champion, Key: "b"})))
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Champion: 1, ChampionBad: 1}); got != want {
+		t.Errorf("at the next step: %+v, want %+v", got, want)
+	}
+}
+
+func TestPairsOfTheRehearsal(t *testing.T) {
+	gates := []rollout.Gate{errorGate(0.02),
+		{Metric: rollout.Disagreement, Limit: 0.02, Horizon: time.Second, InShadow: true},
+		{Metric: rollout.ScoreShift, Output: "p", Limit: 0.1, Range: 1, Horizon: time.Second, InShadow: true},
+		{Metric: rollout.Drift, Output: "p", Limit: 0.25, Horizon: time.Second, InShadow: true}}
+	s := playing(rollout.ModeShadow, 0, gates...)
+	pair := func(agree bool, champion, challenger float64) *rollout.Comparison {
+		return &rollout.Comparison{Agree: agree, Outputs: []rollout.OutputComparison{{Output: "p", Kind: rollout.CompareScore, Agree: agree,
+			Finding: rollout.DiffersInValues, MaxAbsDiff: challenger - champion, Scores: []rollout.ScorePair{{Champion: champion, Challenger: challenger}}}}}
+	}
+	play := func(live, mirrored func(rollout.Outcome) rollout.Outcome, c *rollout.Comparison) {
+		o := s.route(rollout.Routing{Arm: rollout.Champion})
+		s.Observe(live(o))
+		if mirrored != nil {
+			o.ID = fmt.Sprint("id ", s.key)
+			s.Observe(mirrored(copied(o, c)))
+		}
+	}
+	for i := range 10 {
+		play(same, same, pair(true, 0.1*float64(i), 0.1*float64(i)))
+	}
+	play(same, same, pair(false, 0.5, 0.9))
+	play(same, same, pair(false, 0.2, 0.9))
+	play(same, broken, nil)
+	play(broken, same, nil)
+	play(broken, broken, nil)
+	play(same, nil, nil) // not sampled
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 15, ChallengerOnly: 1, ChampionOnly: 1}); got != want {
+		t.Errorf("errors: %+v, want %+v", got, want)
+	}
+	if got, want := s.counts(1, ""), (rollout.GateCounts{Pairs: 12, ChallengerOnly: 2}); got != want {
+		t.Errorf("disagreement: %+v, want %+v", got, want)
+	}
+	j := s.judge(s.state, true)
+	if r := j.Gates[2]; r.Counts.Pairs != 12 || r.Estimate < 0.09 || r.Estimate > 0.1 {
+		t.Errorf("shift: %+v, estimate %v, want 1.1/12", r.Counts, r.Estimate)
+	}
+	if r := j.Gates[3]; r.Counts.Pairs != 12 || r.Estimate <= 0 {
+		t.Errorf("drift: %+v, %v", r.Counts, r.Estimate)
+	}
+	if len(j.Worst) != 2 || j.Worst[0].ID != "id 12" || j.Worst[1].ID != "id 11" || j.Worst[0].Difference < 0.69 {
+		t.Errorf("worst pairs: %+v", j.Worst)
+	}
+}
+
+func TestCohortsAreTheFirstThatCome(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	regions := []string{"eu", "us", "eu", "asia", "africa", ""}
+	for _, region := range regions {
+		s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger, Segments: [rollout.MaxSegmentSources]string{region}})))
+	}
+	for segment, want := range map[string]int64{"": 6, "region=eu": 2, "region=us": 1, "region=other": 2} {
+		if got := s.counts(0, segment); got.ChallengerBad != want {
+			t.Errorf("cohort %q: %+v, want %d", segment, got, want)
+		}
+	}
+	long := strings.Repeat("x", 1000)
+	s = playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	for range 2 {
+		s.Observe(s.route(rollout.Routing{Arm: rollout.Challenger, Segments: [rollout.MaxSegmentSources]string{long}}))
+	}
+	if got := s.counts(0, "region="+long[:64]); got.Challenger != 2 {
+		t.Errorf("a long name: %+v", got)
+	}
+}
+
+// A full ring leaves requests out, before anything is known of them, and goes on later.
+func TestAFullRingLeavesOut(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	var first rollout.Outcome
+	for i := range ringSize + 10 {
+		o := s.route(rollout.Routing{Arm: rollout.Challenger})
+		if i == 0 {
+			first = o
+		}
+		if (o.Stamp == 0) != (i >= ringSize) {
+			t.Fatalf("request %d has stamp %d", i, o.Stamp)
+		}
+	}
+	s.now = time.Minute
+	j := s.judge(s.state, false)
+	if j.Uncounted != 10 || j.Gates[0].Counts.Challenger != ringSize {
+		t.Errorf("%d uncounted, %+v", j.Uncounted, j.Gates[0].Counts)
+	}
+	// The result of a request that was judged long ago must not hit its slot's next tenant.
+	o := s.route(rollout.Routing{Arm: rollout.Challenger})
+	s.Observe(broken(first))
+	s.Observe(o)
+	s.now += time.Minute
+	if got := s.judge(s.state, false).Gates[0].Counts; got.Challenger != ringSize+1 || got.ChallengerBad != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Writers on all processors, a judge, and every request counted once.
+func TestNoRequestIsCountedTwiceOrLost(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.5))
+	s.state.Rules.Gates[0].Horizon = time.Nanosecond
+	began := time.Now()
+	s.Evidence = NewEvidence(s.state, func() time.Duration { return time.Since(began) }, nil)
+	const writers, each = 4, 30_000
+	var running sync.WaitGroup
+	for w := range writers {
+		running.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 1))
+			for i := range each {
+				r := rollout.Routing{Arm: rollout.Challenger, Key: fmt.Sprint(w, " ", i), Entered: 2, Weight: 5000}
+				o := rollout.Outcome{Arm: r.Arm, Entered: 2, Stamp: s.Route(r)}
+				if rng.IntN(2) == 0 {
+					o = broken(o)
+				}
+				s.Observe(o)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { running.Wait(); close(done) }()
+	for over := false; !over; {
+		select {
+		case <-done:
+			over = true
+		default:
+		}
+		s.judge(s.state, false)
+	}
+	j := s.judge(s.state, false)
+	if got := j.Gates[0].Counts.Challenger + j.Uncounted; got != writers*each {
+		t.Errorf("%d counted and %d left out of %d", j.Gates[0].Counts.Challenger, j.Uncounted, writers*each)
+	}
+}
+
+func TestEvidenceGoesOnFromItsCheckpoint(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	for i := range 300 {
+		o := s.route(rollout.Routing{Arm: rollout.Challenger, Segments: [rollout.MaxSegmentSources]string{"eu"}})
+		if i%10 == 0 {
+			o = broken(o)
+		}
+		s.Observe(o)
+	}
+	before := s.counts(0, "region=eu")
+	raw, changed, err := s.bench.encode()
+	if err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	if _, changed, _ := s.bench.encode(); changed {
+		t.Error("what has not changed is stored again")
+	}
+	c := &Conductor{o: Options{}.withDefaults()}
+	stored := c.decode(s.state, rollout.StoredEvidence{Rollout: 1, Version: 1, Checkpoint: raw})
+	again := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	again.Evidence = NewEvidence(s.state, func() time.Duration { return again.now }, stored)
+	first, second := s.judge(s.state, true), again.judge(s.state, true)
+	if fmt.Sprint(first.Gates) != fmt.Sprint(second.Gates) || again.counts(0, "region=eu") != before {
+		t.Errorf("before %+v\nafter %+v", first.Gates, second.Gates)
+	}
+	again.Observe(broken(again.route(rollout.Routing{Arm: rollout.Challenger, Key: "user 1"}))) // had failed before
+	if got := again.counts(0, ""); got.Challenger != 300 {
+		t.Errorf("the restart forgot a bad key: %+v", got)
+	}
+	if other := c.decode(rollout.State{Rollout: 9}, rollout.StoredEvidence{Rollout: 1, Version: 1, Checkpoint: raw}); other != nil {
+		t.Error("evidence of another rollout was taken over")
+	}
+}
+
+// What evidence costs a request: DESIGN allows a microsecond and no allocation.
+func BenchmarkEvidence(b *testing.B) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	r := rollout.Routing{Arm: rollout.Challenger, Key: "user-1234", Keyed: true, Entered: 2, Weight: 5000,
+		Segments: [rollout.MaxSegmentSources]string{"eu"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		o := rollout.Outcome{Arm: r.Arm, Entered: 2, Weight: 5000, Latency: time.Millisecond, Age: time.Millisecond}
+		o.Stamp = s.Route(r)
+		s.Observe(o)
+		if o.Stamp%ringSize == ringSize-1 { // off the path, so off the clock
+			b.StopTimer()
+			s.now += time.Minute
+			s.judge(s.state, false)
+			b.StartTimer()
+		}
+	}
+}
+
+func TestEvidenceMakesNoGarbage(t *testing.T) {
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	r := rollout.Routing{Arm: rollout.Challenger, Key: "user-1234", Keyed: true, Entered: 2, Weight: 5000,
+		Segments: [rollout.MaxSegmentSources]string{"eu"}}
+	if n := testing.AllocsPerRun(1000, func() {
+		s.Observe(rollout.Outcome{Arm: r.Arm, Entered: 2, Weight: 5000, Latency: time.Millisecond, Stamp: s.Route(r)})
+	}); n != 0 {
+		t.Errorf("%v allocations a request, want none", n)
+	}
+}
