@@ -74,7 +74,7 @@ failures in a row are counted, its failureRatio is not: it only makes rollbacks 
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the process at once
-		report, err := w.simulate(ctx, healthy, worse, newBar(cmd.ErrOrStderr()))
+		report, err := w.simulate(ctx, healthy, worse, newProgressBar(cmd.ErrOrStderr()))
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 
 // simulate plays the rollouts of both kinds side by side, so that one who interrupts has
 // something of either.
-func (w *wanted) simulate(ctx context.Context, healthy simulation.Setup, worse *simulation.Setup, b *bar) (*forecast, error) {
+func (w *wanted) simulate(ctx context.Context, healthy simulation.Setup, worse *simulation.Setup, b *progressBar) (*forecast, error) {
 	setups := []simulation.Setup{healthy}
 	if worse != nil {
 		setups = append(setups, *worse)
@@ -53,7 +53,7 @@ func (w *wanted) simulate(ctx context.Context, healthy simulation.Setup, worse *
 const patience = time.Minute
 
 // runsFor plays the first rollout of each kind, and says how many there are to be.
-func (w *wanted) runsFor(ctx context.Context, setups []simulation.Setup, b *bar) (runs int, first []*simulation.Result, err error) {
+func (w *wanted) runsFor(ctx context.Context, setups []simulation.Setup, b *progressBar) (runs int, first []*simulation.Result, err error) {
 	const least, most = 20, 1000
 	began := time.Now()
 	for _, s := range setups {
@@ -78,8 +78,8 @@ func (w *wanted) runsFor(ctx context.Context, setups []simulation.Setup, b *bar)
 	return runs, first, nil
 }
 
-// bar says on a terminal how far it is. Elsewhere it says only how long it will take.
-type bar struct {
+// progressBar says on a terminal how far it is. Elsewhere it says only how long it will take.
+type progressBar struct {
 	out   io.Writer
 	live  bool
 	mu    sync.Mutex
@@ -89,14 +89,14 @@ type bar struct {
 	drawn time.Time
 }
 
-func newBar(out io.Writer) *bar { return &bar{out: out, live: isTerminal(out)} }
+func newProgressBar(out io.Writer) *progressBar { return &progressBar{out: out, live: isTerminal(out)} }
 
-func (b *bar) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
+func (b *progressBar) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
 
 // begin counts from done on.
-func (b *bar) begin(all, done int) { b.began, b.all, b.done = time.Now(), all, done }
+func (b *progressBar) begin(all, done int) { b.began, b.all, b.done = time.Now(), all, done }
 
-func (b *bar) step() {
+func (b *progressBar) step() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.done++
@@ -116,7 +116,7 @@ func hashes(n int) string {
 	return most[:n]
 }
 
-func (b *bar) end() {
+func (b *progressBar) end() {
 	if b.live {
 		fmt.Fprint(b.out, "\r"+eraseLine)
 	}
