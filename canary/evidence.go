@@ -76,6 +76,9 @@ func (e *Evidence) stirs() bool {
 	return e.bench != nil && e.bench.trials.head.Load() != e.bench.trials.tail.Load()
 }
 
+// hasNews tells whether a full judgement may say something new.
+func (e *Evidence) hasNews() bool { return e.stirs() || e.bench != nil && e.bench.unread.Load() }
+
 // judge says what the gates make of the evidence; full has all of what people read.
 func (e *Evidence) judge(s rollout.State, full bool) rollout.Judgement {
 	if e.bench == nil {

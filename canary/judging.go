@@ -52,7 +52,7 @@ func (c *Conductor) review(m *model) {
 	m.mu.Lock()
 	s, evidence := m.live.State, m.live.Evidence
 	now := c.o.Elapsed()
-	due := m.judgement.Entered != s.Entered || s.Recorded() && (evidence.stirs() || now-m.reviewed >= c.o.SaveEvery)
+	due := m.judgement.Entered != s.Entered || s.Recorded() && (evidence.hasNews() || now-m.reviewed >= c.o.SaveEvery)
 	if due = due && m.loaded && s.HasChallenger(); due {
 		m.reviewed = now
 	}
