@@ -12,10 +12,10 @@ import (
 )
 
 // Judge says what the evidence means for the rollout at its step. It is a function of the
-// checkpoint and the state. Estimates, intervals and forecasts take most of its time; they
-// are there only where full.
+// checkpoint and the state. What people read takes most of its time: sentences, estimates,
+// intervals, forecasts, and the rehearsal once it is over. They are there only where full.
 func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
-	j := rollout.Judgement{Entered: s.Entered, Alpha: s.Rules.Alpha, Split: c.split()}
+	j := rollout.Judgement{Entered: s.Entered, Alpha: s.Rules.Alpha, Split: c.split(full)}
 	if len(s.Rules.Gates) == 0 {
 		return j
 	}
@@ -23,14 +23,16 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	if step == nil {
 		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
 	}
-	b := bench{checkpoint: c, rules: s.Rules, step: step, void: j.Split.Void, full: full}
+	b := bench{checkpoint: c, rules: s.Rules, step: step, void: j.Split.Void, words: full, full: full}
 	gates := s.GatesAt(step.Index)
 	for i, g := range gates {
 		j.Gates = append(j.Gates, b.sit(i, g)...)
 	}
 	j.LogEvidence = evidence(j.Gates)
 	b.condemn(&j)
-	j.Shadow = c.rehearsed(s)
+	if full {
+		j.Shadow = c.rehearsed(s)
+	}
 	return j
 }
 
@@ -40,7 +42,7 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 	if !ok || s.Mode == rollout.ModeShadow {
 		return nil
 	}
-	b := bench{checkpoint: c, rules: s.Rules, step: c.Counts.Steps[entered]}
+	b := bench{checkpoint: c, rules: s.Rules, step: c.Counts.Steps[entered], words: true}
 	for i, g := range s.GatesAt(b.step.Index) {
 		if r := b.report(Series{Gate: i}, g); r.Applies {
 			reports = append(reports, r)
@@ -71,7 +73,8 @@ type bench struct {
 	checkpoint *Checkpoint
 	rules      rollout.Rules
 	step       *Step
-	void, full bool
+	// words are sentences, full has estimates and forecasts too.
+	void, words, full bool
 }
 
 // sit judges a gate for all requests and for its cohorts, the worst first.
@@ -132,7 +135,10 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	g, level := r.Gate, math.Log(1/b.rules.Alpha)
 	r.Verdict = rollout.Inconclusive
-	says := found(g, at, c, b.step.Slow)
+	says := ""
+	if b.words {
+		says = found(g, at, c, b.step.Slow)
+	}
 	switch {
 	case !g.In(b.step.Mode):
 		r.Why = "does not judge in " + b.step.Mode.String()
@@ -188,9 +194,12 @@ func (b bench) condemn(j *rollout.Judgement) {
 			worst = i
 		}
 	}
-	if worst >= 0 {
-		r := &j.Gates[worst]
-		r.Verdict = rollout.Fail
+	if worst < 0 {
+		return
+	}
+	r := &j.Gates[worst]
+	r.Verdict = rollout.Fail
+	if b.words {
 		r.Why = found(r.Gate, placeOf(r.Gate, b.step), b.cell(r), b.step.Slow) + ": with the other gates' evidence shown to be worse"
 	}
 }
@@ -245,14 +254,15 @@ func (c *Cell) times(k float64) Cell {
 		Shift: Moments{N: x(c.Shift.N), Sum: x(c.Shift.Sum), Squares: x(c.Shift.Squares)}, Scores: c.Scores}
 }
 
-// split reports whether the split can be trusted.
-func (c *Checkpoint) split() rollout.SplitReport {
+// split reports whether the split can be trusted, in words where they are wanted.
+func (c *Checkpoint) split(words bool) rollout.SplitReport {
 	r := rollout.SplitReport{Void: c.Void, LogEvidence: c.mismatch()}
 	for _, f := range c.Counts.Keys {
 		r.Champion += f.Champion
 		r.Challenger += f.Challenger
 	}
 	switch {
+	case !words:
 	case r.Void:
 		r.Why = "keys, or results that are missing, do not fall on the arms as the weight says: no verdict counts and the rollout holds; " +
 			"look at what is lost behind the split, then roll back and retry"

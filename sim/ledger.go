@@ -41,6 +41,7 @@ const alpha = 0.01
 // enter goes to another step.
 func (l *ledger) enter(w rollout.Weight) {
 	l.state.Entered++
+	l.delta = gate.Counts{}
 	l.state.Weight, l.state.Mode = w, rollout.ModeCanary
 	if w == 0 {
 		l.state.Mode = rollout.ModeShadow
@@ -57,7 +58,12 @@ func (l *ledger) cell(g int, segment string) *gate.Cell {
 func (l *ledger) look(n float64) rollout.Judgement {
 	l.requests += n
 	l.checkpoint.Absorb(l.state, l.delta, time.Duration(n/rps*float64(time.Second)))
-	l.delta = gate.Counts{}
+	for _, step := range l.delta.Steps { // used again: most of a look would else be garbage
+		for _, c := range step.Cells {
+			*c = gate.Cell{}
+		}
+	}
+	l.delta.Keys = nil
 	return l.checkpoint.Judge(l.state, false)
 }
 
