@@ -115,7 +115,7 @@ func FuzzSketch(f *testing.F) {
 		if json.Unmarshal(text, &s) != nil {
 			return
 		}
-		d := Scores{Champion: &s, Challenger: &s}.compare()
+		d := (&Scores{Champion: &s, Challenger: &s}).compare()
 		if d.PSI != 0 || math.Abs(d.JensenShannon) > 1e-9 || d.Wasserstein > 1e-9 {
 			t.Errorf("%s is %+v from itself", text, d)
 		}

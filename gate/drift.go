@@ -50,8 +50,19 @@ type Distance struct {
 	Wasserstein float64
 }
 
-// compare returns how far the challenger's distribution lies from the champion's.
-func (s Scores) compare() (d Distance) {
+// compare returns how far the challenger's distribution lies from the champion's. It is asked
+// for several times a look.
+func (s *Scores) compare() Distance {
+	if s.Champion == nil {
+		return Distance{}
+	}
+	if n := s.Champion.GetCount(); n != s.compared {
+		s.compared, s.distance = n, s.measure()
+	}
+	return s.distance
+}
+
+func (s *Scores) measure() (d Distance) {
 	values, champion, challenger := s.aligned()
 	n, m := total(champion), total(challenger)
 	if n == 0 || m == 0 {
@@ -114,7 +125,7 @@ func quantiles(champion, challenger []float64, n float64) (bins []bin) {
 }
 
 // aligned returns the sketches' values, ascending, and each arm's counts of them.
-func (s Scores) aligned() (values, champion, challenger []float64) {
+func (s *Scores) aligned() (values, champion, challenger []float64) {
 	if s.Champion == nil {
 		return nil, nil, nil
 	}

@@ -24,7 +24,7 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	if step == nil {
 		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
 	}
-	b := bench{checkpoint: c, rules: s.Rules, entered: s.Entered, step: step, void: j.Split.Void, full: full}
+	b := bench{checkpoint: c, rules: s.Rules, entered: s.Entered, step: step, void: j.Split.Void, words: full, full: full}
 	gates := s.GatesAt(step.Index)
 	for i, g := range gates {
 		j.Gates = append(j.Gates, b.sit(i, g)...)
@@ -42,7 +42,7 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 		return nil
 	}
 	// What came after the rehearsal is none of its evidence.
-	b := bench{checkpoint: &Checkpoint{Counts: c.Counts}, rules: s.Rules, entered: entered, step: c.Counts.Steps[entered]}
+	b := bench{checkpoint: &Checkpoint{Counts: c.Counts}, rules: s.Rules, entered: entered, step: c.Counts.Steps[entered], words: true}
 	for i, g := range s.GatesAt(b.step.Index) {
 		if r := b.report(Series{Gate: i}, g); r.Applies {
 			reports = append(reports, r)
@@ -74,7 +74,8 @@ type bench struct {
 	rules      rollout.Rules
 	entered    uint64
 	step       *Step
-	void, full bool
+	// words are sentences, full has estimates and forecasts too.
+	void, words, full bool
 }
 
 // sit judges a gate for all requests and for its cohorts, the worst first.
@@ -135,7 +136,10 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	g, level := r.Gate, math.Log(1/b.rules.Alpha)
 	r.Verdict = rollout.Inconclusive
-	says := b.found(g, at, c)
+	says := ""
+	if b.words {
+		says = b.found(g, at, c)
+	}
 	switch {
 	case !g.In(b.step.Mode):
 		r.Why = "does not judge in " + b.step.Mode.String()
@@ -209,9 +213,12 @@ func (b bench) condemn(j *rollout.Judgement) {
 			worst = i
 		}
 	}
-	if worst >= 0 {
-		r := &j.Gates[worst]
-		r.Verdict = rollout.Fail
+	if worst < 0 {
+		return
+	}
+	r := &j.Gates[worst]
+	r.Verdict = rollout.Fail
+	if b.words {
 		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), b.cell(r)) + ": with the other gates' evidence " + concluded(r.Gate, rollout.Fail) + b.overall()
 	}
 }

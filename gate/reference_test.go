@@ -130,7 +130,8 @@ func TestSplitByReference(t *testing.T) {
 
 func TestDriftByReference(t *testing.T) {
 	for _, x := range readReference(t).Drift {
-		d := observed(x.Rows...).compare()
+		scores := observed(x.Rows...)
+		d := scores.compare()
 		agree(t, "PSI", d.PSI, x.PSI, 1e-9)
 		agree(t, "expected PSI", d.Expected, x.Expected, 1e-9)
 		agree(t, "Jensen-Shannon", d.JensenShannon, x.JensenShannon, 1e-9)

@@ -15,6 +15,10 @@ import (
 type Scores struct {
 	Champion   *Sketch `json:"champion,omitempty"`
 	Challenger *Sketch `json:"challenger,omitempty"`
+
+	// distance is what compare found at this count.
+	compared float64
+	distance Distance
 }
 
 // Observe adds one pair of values; none where one of them is not finite.
