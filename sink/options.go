@@ -103,7 +103,7 @@ func (o *KafkaOptions) validate() error {
 	if _, err := o.codec(); err != nil {
 		return err
 	}
-	_, err := o.SASL.mechanism()
+	_, err := o.SASL.Login()
 	return err
 }
 
@@ -123,7 +123,8 @@ func (o *KafkaOptions) codec() (kafka.Compression, error) {
 	return 0, fmt.Errorf("%w: compression %q: want none, gzip, snappy, lz4 or zstd", ErrInvalidOptions, o.Compression)
 }
 
-func (s SASL) mechanism() (sasl.Mechanism, error) {
+// Login returns the credentials as kafka-go takes them; nil where there are none.
+func (s SASL) Login() (sasl.Mechanism, error) {
 	var algorithm scram.Algorithm
 	switch strings.ToLower(s.Mechanism) {
 	case "":
