@@ -99,6 +99,9 @@ func (a *arm) summarize(live *gate.Sketch) Arm {
 	for _, q := range []*Quantiles{out.Latency, out.Live} {
 		q.under(a.Slowest)
 	}
+	if out.Latency != nil {
+		out.Latency.Max = a.Slowest
+	}
 	return out
 }
 

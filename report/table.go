@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -189,13 +190,13 @@ func (t *table) confusion(name string, c *Confusion) {
 	}
 	t.head("  CLASSES "+name, "champion", "challenger", "times")
 	for _, p := range c.mixedUp(shownLabels) {
-		t.row("", p.champion, p.challenger, gate.Number(p.n))
+		t.row("", p.Champion, p.Challenger, gate.Number(p.Times))
 	}
 }
 
 type mixUp struct {
-	champion, challenger string
-	n                    int64
+	Champion, Challenger string
+	Times                int64
 }
 
 // mixedUp returns the pairs of different classes that came most often.
@@ -207,7 +208,7 @@ func (c *Confusion) mixedUp(most int) (all []mixUp) {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b mixUp) int { return int(b.n - a.n) })
+	slices.SortStableFunc(all, func(a, b mixUp) int { return cmp.Compare(b.Times, a.Times) })
 	return all[:min(len(all), most)]
 }
 

@@ -139,7 +139,7 @@ func (w *reported) print(out io.Writer, r *report.Result) error {
 	case reportFormat(formatJSON):
 		return printIndented(out, r)
 	case formatHTML:
-		return errNoHTML
+		return r.WriteHTML(out, time.Now())
 	}
 	return r.WriteTable(out)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -185,5 +184,3 @@ func (r *readingBar) end() {
 	close(r.stop)
 	<-r.ended
 }
-
-var errNoHTML = errors.New("html is not there yet")
