@@ -1,103 +1,77 @@
 package report
 
 import (
+	"bytes"
 	"encoding/binary"
-	"fmt"
-	"math"
-	"math/rand/v2"
+	"flag"
+	"os"
+	"path/filepath"
 	"testing"
-	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"go.uber.org/goleak"
 
-	"github.com/understudy-serving/understudy/proto/inference"
 	recordv1 "github.com/understudy-serving/understudy/proto/understudy/record/v1"
+	"github.com/understudy-serving/understudy/report/reporttest"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-func id(i int) string { return fmt.Sprintf("0193577e-0000-7000-8000-%012d", i) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// response has a score as raw contents and the label that follows from it, typed.
-func response(score float32) *inference.ModelInferResponse {
-	label := "good"
-	if score >= 0.5 {
-		label = "bad"
-	}
-	raw := binary.LittleEndian.AppendUint32(nil, math.Float32bits(score))
-	text := append(binary.LittleEndian.AppendUint32(nil, uint32(len(label))), label...)
-	return &inference.ModelInferResponse{ModelName: "risk", Outputs: []*inference.ModelInferResponse_InferOutputTensor{
-		{Name: "probability", Datatype: "FP32", Shape: []int64{1, 1}}, {Name: "label", Datatype: "BYTES", Shape: []int64{1}},
-	}, RawOutputContents: [][]byte{raw, text}}
+// rules are those of the model in reporttest.
+func rules() map[string]Rules {
+	return map[string]Rules{"risk": {
+		Compare: []rollout.CompareRule{{Output: "probability", Kind: rollout.CompareScore, ATol: 0.05}, {Output: "label", Kind: rollout.CompareClass}},
+		Judge: rollout.Rules{Alpha: 0.01, Segments: []string{"parameter:region"}, MaxCohorts: 2, Gates: []rollout.Gate{
+			{Metric: rollout.ErrorRate, Margin: 0.02, Horizon: 5e9, Share: 0.5, MinRequests: 100, InShadow: true, InCanary: true, OnFail: rollout.RollBack},
+			{Metric: rollout.Disagreement, Limit: 0.02, Horizon: 5e9, Share: 0.5, MinRequests: 100, InShadow: true, InCanary: true, OnFail: rollout.RollBack},
+			{Metric: rollout.Drift, Output: "probability", Limit: 0.25, Horizon: 5e9, MinRequests: 100, InShadow: true, InCanary: true, OnFail: rollout.Hold},
+		}},
+	}}
 }
 
-// prediction is the i-th record: a pair whose scores are given.
-func prediction(i int, champion, challenger float32) *recordv1.Prediction {
-	at := noon.Add(time.Duration(i) * 100 * time.Millisecond)
-	region := [...]string{"eu", "us", "apac"}[i%3]
-	return &recordv1.Prediction{
-		Id: id(i), RequestId: "client", Model: "risk", Revision: 3, Mode: recordv1.Mode_MODE_SHADOW,
-		Assigned: recordv1.Arm_ARM_CHAMPION, Served: recordv1.Arm_ARM_CHAMPION, ReceivedAt: timestamppb.New(at),
-		Request: &inference.ModelInferRequest{ModelName: "risk", Parameters: map[string]*inference.InferParameter{
-			"region": {ParameterChoice: &inference.InferParameter_StringParam{StringParam: region}}}},
-		Champion: &recordv1.ArmResult{Target: "dns:///risk-v1:8081", Model: "risk", Version: "1",
-			Response: response(champion), Latency: durationpb.New(time.Duration(2+i%5) * time.Millisecond)},
-		Challenger: &recordv1.ArmResult{Target: "dns:///risk-v2:8081", Model: "risk", Version: "2",
-			Response: response(challenger), Latency: durationpb.New(time.Duration(3+i%7) * time.Millisecond)},
+// delimited writes records as protobuf's libraries do.
+func delimited(t testing.TB, all []*recordv1.Prediction) []byte {
+	var b bytes.Buffer
+	for _, p := range all {
+		w := reporttest.Wire(t, p)
+		b.Write(binary.AppendUvarint(nil, uint64(len(w))))
+		b.Write(w)
 	}
+	return b.Bytes()
 }
 
-// traffic makes n records of a challenger that is a little off, more so in apac; some of its
-// copies fail, are shed or are not sampled, and from the middle on it serves 5 %.
-func traffic(n int) (all []*recordv1.Prediction) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range n {
-		score := r.Float64()
-		off := 0.01 * r.NormFloat64()
-		if i%3 == 2 && r.Float64() < 0.2 {
-			off += 0.3
-		}
-		p := prediction(i, float32(score), float32(min(max(score+off, 0), 1)))
-		p.Comparison = &recordv1.Comparison{Agree: math.Abs(off) <= 0.05}
-		if i >= n/2 {
-			p.Mode, p.Weight, p.Revision = recordv1.Mode_MODE_CANARY, 500, 5
-			if r.Float64() < 0.05 {
-				p.Assigned, p.Served = recordv1.Arm_ARM_CHALLENGER, recordv1.Arm_ARM_CHALLENGER
-				lose(p, p.Champion, 0, rollout.NotCalled)
-			}
-		}
-		switch u := r.Float64(); {
-		case p.Assigned == recordv1.Arm_ARM_CHALLENGER:
-		case u < 0.01:
-			lose(p, p.Challenger, rollout.Unavailable, rollout.Failed)
-		case u < 0.02:
-			lose(p, p.Challenger, rollout.DeadlineExceeded, rollout.Timeout)
-		case u < 0.04:
-			lose(p, p.Challenger, 0, rollout.Shed)
-		case u < 0.08:
-			lose(p, p.Challenger, 0, rollout.NotSampled)
-		}
-		all = append(all, p)
-	}
-	return all
-}
-
-func lose(p *recordv1.Prediction, arm *recordv1.ArmResult, code rollout.Code, why rollout.Reason) {
-	p.Comparison = nil
-	arm.Response, arm.Code, arm.Absent = nil, uint32(code), string(why)
-	if why != rollout.Failed && why != rollout.Timeout {
-		arm.Latency = nil
-	}
-}
-
-func wire(t testing.TB, p *recordv1.Prediction) []byte {
+// reportOf reads a file of records to its end.
+func reportOf(t testing.TB, o Options, file []byte) Result {
 	t.Helper()
-	b, err := proto.Marshal(p)
+	r := Run{Options: o, Source: NewFile(bytes.NewReader(file), int64(len(file)))}
+	if err := r.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r.Summarize("a file")
+}
+
+// golden holds text against a file in testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	if !bytes.Equal(got, want) {
+		t.Errorf("not as in %s; -update if it is meant\n%s", path, got)
+	}
 }
