@@ -28,8 +28,9 @@ const (
 	readTimeout = 30 * time.Second
 	// patience is how long a partition may give nothing, with the brokers failing, before a
 	// report ends. It can go on later.
-	patience   = 2 * time.Minute
-	retryAfter = 500 * time.Millisecond
+	patience    = 2 * time.Minute
+	retryAfter  = 500 * time.Millisecond
+	commitTries = 5
 	// late is how much later than its request a message may be stamped by another clock.
 	late = 5 * time.Minute
 )
@@ -146,8 +147,27 @@ func (t *Topic) skip(ctx context.Context, parts []report.Part) error {
 	return nil
 }
 
-// Commit commits offsets to a consumer group that has no members.
-func (t *Topic) Commit(ctx context.Context, group string, next map[int]int64) error {
+// Commit commits offsets to a consumer group that has no members. A group that is new has
+// no coordinator at first, so what is temporary is tried again for a moment.
+func (t *Topic) Commit(ctx context.Context, group string, next map[int]int64) (err error) {
+	for range commitTries {
+		var temporary interface{ Temporary() bool }
+		if err = t.commit(ctx, group, next); !errors.As(err, &temporary) || !temporary.Temporary() {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryAfter):
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("commit to group %s: %w", group, err)
+	}
+	return nil
+}
+
+func (t *Topic) commit(ctx context.Context, group string, next map[int]int64) error {
 	var commits []kafka.OffsetCommit
 	for id, offset := range next {
 		commits = append(commits, kafka.OffsetCommit{Partition: id, Offset: offset})
@@ -155,11 +175,11 @@ func (t *Topic) Commit(ctx context.Context, group string, next map[int]int64) er
 	got, err := t.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1,
 		Topics: map[string][]kafka.OffsetCommit{t.options.Topic: commits}})
 	if err != nil {
-		return fmt.Errorf("commit to group %s: %w", group, err)
+		return err
 	}
 	for _, p := range got.Topics[t.options.Topic] {
 		if p.Error != nil {
-			return fmt.Errorf("commit to group %s, partition %d: %w", group, p.Partition, p.Error)
+			return p.Error
 		}
 	}
 	return nil
