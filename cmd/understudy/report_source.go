@@ -108,7 +108,7 @@ func (w *reported) openTopic(cmd *cobra.Command, cfg *config.Config, run *report
 		return "", nil, fmt.Errorf("--state: %w", err)
 	}
 	run.Committed = func(ctx context.Context, next map[int]int64) error {
-		if err := topic.Commit(ctx, w.group, next); err != nil {
+		if err := topic.Commit(ctx, w.group, next); err != nil && ctx.Err() == nil {
 			warn("%v; the state is saved all the same", err)
 		}
 		return nil // the offsets that count are in the state

@@ -64,7 +64,9 @@ func Traffic(n int) (all []*recordv1.Prediction) {
 			off += 0.3
 		}
 		p := Prediction(i, float32(score), float32(min(max(score+off, 0), 1)))
-		p.Comparison = &recordv1.Comparison{Agree: math.Abs(off) <= 0.05}
+		p.Comparison = &recordv1.Comparison{Agree: math.Abs(off) <= 0.05, Outputs: []*recordv1.OutputComparison{
+			{Output: "probability", Kind: "score", Agree: math.Abs(off) <= 0.05, Elements: 1, MaxAbsDiff: math.Abs(off), MeanAbsDiff: math.Abs(off)},
+			{Output: "label", Kind: "class", Agree: true, Elements: 1}}}
 		if i >= n/2 {
 			p.Mode, p.Weight, p.Revision = recordv1.Mode_MODE_CANARY, 500, 5
 			if r.Float64() < 0.05 {
