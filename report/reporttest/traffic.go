@@ -4,6 +4,7 @@ package reporttest
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -53,41 +54,62 @@ func Prediction(i int, champion, challenger float32) *recordv1.Prediction {
 	}
 }
 
-// Traffic makes n records of a challenger that is a little off, more so in apac; some of its
-// copies fail, are shed or are not sampled, and from the middle on it serves 5 %.
+// Traffic is all of Stream.
 func Traffic(n int) (all []*recordv1.Prediction) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range n {
-		score := r.Float64()
-		off := 0.01 * r.NormFloat64()
-		if i%3 == 2 && r.Float64() < 0.2 {
-			off += 0.3
-		}
-		p := Prediction(i, float32(score), float32(min(max(score+off, 0), 1)))
-		p.Comparison = &recordv1.Comparison{Agree: math.Abs(off) <= 0.05, Outputs: []*recordv1.OutputComparison{
-			{Output: "probability", Kind: "score", Agree: math.Abs(off) <= 0.05, Elements: 1, MaxAbsDiff: math.Abs(off), MeanAbsDiff: math.Abs(off)},
-			{Output: "label", Kind: "class", Agree: true, Elements: 1}}}
-		if i >= n/2 {
-			p.Mode, p.Weight, p.Revision = recordv1.Mode_MODE_CANARY, 500, 5
-			if r.Float64() < 0.05 {
-				p.Assigned, p.Served = recordv1.Arm_ARM_CHALLENGER, recordv1.Arm_ARM_CHALLENGER
-				Lose(p, p.Champion, 0, rollout.NotCalled)
-			}
-		}
-		switch u := r.Float64(); {
-		case p.Assigned == recordv1.Arm_ARM_CHALLENGER:
-		case u < 0.01:
-			Lose(p, p.Challenger, rollout.Unavailable, rollout.Failed)
-		case u < 0.02:
-			Lose(p, p.Challenger, rollout.DeadlineExceeded, rollout.Timeout)
-		case u < 0.04:
-			Lose(p, p.Challenger, 0, rollout.Shed)
-		case u < 0.08:
-			Lose(p, p.Challenger, 0, rollout.NotSampled)
-		}
+	for _, p := range Stream(n) {
 		all = append(all, p)
 	}
 	return all
+}
+
+// Stream makes n records of a challenger that is a little off, more so in apac; some of its
+// copies fail, are shed or are not sampled, and from the middle on it serves 5 %. They are
+// the same each time.
+func Stream(n int) iter.Seq2[int, *recordv1.Prediction] {
+	return func(yield func(int, *recordv1.Prediction) bool) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for i := range n {
+			if !yield(i, one(r, i, i >= n/2)) {
+				return
+			}
+		}
+	}
+}
+
+func one(r *rand.Rand, i int, canary bool) *recordv1.Prediction {
+	score, off := r.Float64(), 0.01*r.NormFloat64()
+	if i%3 == 2 && r.Float64() < 0.2 {
+		off += 0.3
+	}
+	p := Prediction(i, float32(score), float32(min(max(score+off, 0), 1)))
+	p.Champion.Latency, p.Challenger.Latency = latency(r, 4), latency(r, 5)
+	p.Comparison = &recordv1.Comparison{Agree: math.Abs(off) <= 0.05, Outputs: []*recordv1.OutputComparison{
+		{Output: "probability", Kind: "score", Agree: math.Abs(off) <= 0.05, Elements: 1, MaxAbsDiff: math.Abs(off), MeanAbsDiff: math.Abs(off)},
+		{Output: "label", Kind: "class", Agree: true, Elements: 1}}}
+	if canary {
+		p.Mode, p.Weight, p.Revision = recordv1.Mode_MODE_CANARY, 500, 5
+		if r.Float64() < 0.05 {
+			p.Assigned, p.Served = recordv1.Arm_ARM_CHALLENGER, recordv1.Arm_ARM_CHALLENGER
+			Lose(p, p.Champion, 0, rollout.NotCalled)
+			return p
+		}
+	}
+	switch u := r.Float64(); {
+	case u < 0.01:
+		Lose(p, p.Challenger, rollout.Unavailable, rollout.Failed)
+	case u < 0.02:
+		Lose(p, p.Challenger, rollout.DeadlineExceeded, rollout.Timeout)
+	case u < 0.04:
+		Lose(p, p.Challenger, 0, rollout.Shed)
+	case u < 0.08:
+		Lose(p, p.Challenger, 0, rollout.NotSampled)
+	}
+	return p
+}
+
+// latency is log-normal, to the microsecond, with a median in milliseconds.
+func latency(r *rand.Rand, median float64) *durationpb.Duration {
+	return durationpb.New(time.Duration(median*1000*math.Exp(0.5*r.NormFloat64())) * time.Microsecond)
 }
 
 // Lose takes an arm's prediction out of a record, and says why.
