@@ -96,7 +96,7 @@ func (b bench) sit(i int, g rollout.Gate) []rollout.GateReport {
 // the cohorts that there may be.
 func (b bench) prior(k Series, g rollout.Gate) float64 {
 	share := g.Share
-	if g.DryRun {
+	if share == 0 { // it spends nothing of the budget
 		share = 1 / float64(len(b.rules.Gates))
 	}
 	sources := len(b.rules.Segments)
@@ -110,10 +110,7 @@ func (b bench) prior(k Series, g rollout.Gate) float64 {
 }
 
 func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
-	c := b.step.Cells[k]
-	if c == nil {
-		c = new(Cell)
-	}
+	c := b.votes(k)
 	m, at := of(g), placeOf(g, b.step)
 	n := m.trials(at, c)
 	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(), Missing: -1, Low: 1, High: -1,
@@ -124,7 +121,7 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 	if n > 0 && at.compares() {
 		r.LogPass = m.pass(at, c)
 	}
-	b.decide(&r, at, c, n)
+	b.decide(&r, k, at, n)
 	if b.full && n > 0 && r.Applies {
 		r.Estimate, r.Low, r.High = m.estimate(at, c, b.rules.Alpha)
 		b.forecast(&r, at, c, n)
@@ -133,12 +130,15 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 }
 
 // decide gives the verdict and the sentence.
-func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
-	g, level := r.Gate, math.Log(1/b.rules.Alpha)
+func (b bench) decide(r *rollout.GateReport, k Series, at place, n int64) {
+	g, level, c := r.Gate, math.Log(1/b.rules.Alpha), b.votes(k)
 	r.Verdict = rollout.Inconclusive
 	says := ""
 	if b.words {
 		says = b.found(g, at, c)
+		if all := of(g).trials(at, b.events(k)); b.step.Firsts != nil && n < all-all/10 {
+			says = "of each routing key the first request at this step: " + says
+		}
 	}
 	switch {
 	case !g.In(b.step.Mode):
@@ -147,7 +147,7 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Why = "void: the split is broken"
 	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
 		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
-		r.Verdict, r.Why = rollout.Fail, says+": "+concluded(g, rollout.Fail)+b.overall()
+		b.fail(r, k, "")
 	case !at.compares():
 		r.Why = fmt.Sprintf("all requests go to one arm at %s: there is nothing to compare", b.step.Weight)
 	case !r.Applies:
@@ -164,6 +164,32 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Verdict, r.Why = rollout.Pass, says+": "+concluded(g, rollout.Pass)
 	default:
 		r.Why = says + ": " + concluded(g, rollout.Inconclusive)
+	}
+}
+
+// votes are the counts that a pass stands on, events those of a fail.
+func (b bench) votes(k Series) *Cell {
+	if b.step.Firsts != nil {
+		return cellIn(b.step.Firsts, k)
+	}
+	return b.events(k)
+}
+
+func (b bench) events(k Series) *Cell { return cellIn(b.step.Cells, k) }
+
+func cellIn(cells map[Series]*Cell, k Series) *Cell {
+	if c := cells[k]; c != nil {
+		return c
+	}
+	return new(Cell)
+}
+
+// fail gives the verdict, with the counts that it stands on.
+func (b bench) fail(r *rollout.GateReport, k Series, with string) {
+	c := b.events(k)
+	r.Verdict, r.Counts = rollout.Fail, c.counts()
+	if b.words {
+		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), c) + ": " + with + concluded(r.Gate, rollout.Fail) + b.overall()
 	}
 }
 
@@ -217,21 +243,8 @@ func (b bench) condemn(j *rollout.Judgement) {
 		return
 	}
 	r := &j.Gates[worst]
-	r.Verdict = rollout.Fail
-	if b.words {
-		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), b.cell(r)) + ": with the other gates' evidence " + concluded(r.Gate, rollout.Fail) + b.overall()
-	}
-}
-
-func (b bench) cell(r *rollout.GateReport) *Cell {
-	for i, g := range b.rules.Gates {
-		if g.Name() == r.Gate.Name() {
-			if c := b.step.Cells[Series{i, r.Segment}]; c != nil {
-				return c
-			}
-		}
-	}
-	return new(Cell)
+	i := slices.IndexFunc(b.rules.Gates, func(g rollout.Gate) bool { return g.Name() == r.Gate.Name() })
+	b.fail(r, Series{i, r.Segment}, "with the other gates' evidence ")
 }
 
 func (c *Cell) counts() rollout.GateCounts {
