@@ -56,16 +56,12 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 func evidence(reports []rollout.GateReport) float64 {
 	idle, logs := 1.0, []float64{}
 	for _, r := range reports {
-		if inBudget(r.Gate) && r.Prior > 0 {
+		if r.Gate.Spends() && r.Prior > 0 {
 			idle -= r.Prior
 			logs = append(logs, math.Log(r.Prior)+r.LogFail)
 		}
 	}
 	return logSum(append(logs, math.Log(max(idle, 0))))
-}
-
-func inBudget(g rollout.Gate) bool {
-	return !g.DryRun && g.OnFail == rollout.RollBack && g.Metric != rollout.Drift
 }
 
 // bench is where gates are judged, at one step.
@@ -229,7 +225,7 @@ func (b bench) condemn(j *rollout.Judgement) {
 	}
 	worst := -1
 	for i, r := range j.Gates {
-		if !inBudget(r.Gate) {
+		if !r.Gate.Spends() {
 			continue
 		}
 		if r.Verdict == rollout.Fail {
