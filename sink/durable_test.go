@@ -172,7 +172,7 @@ func TestRejectedRecordsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	var c tally
 	refuse := newBroker(func(d *delivery, _ int) error {
-		if key := string(d.message.Key); key == id(3) || key == id(4) {
+		if key := string(d.message.key); key == id(3) || key == id(4) {
 			return kafka.InvalidRecord
 		}
 		return nil

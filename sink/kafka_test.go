@@ -230,7 +230,7 @@ func TestOneBadPartition(t *testing.T) {
 	h := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{2}, Err: kerr.NotEnoughReplicas, Count: -1})
 	bad := int64(0)
 	for i := range 400 {
-		if (&byKey{}).Balance(kafka.Message{Key: []byte(id(i))}, 0, 1, 2, 3) == 2 {
+		if new(kafka.Hash).Balance(kafka.Message{Key: []byte(id(i))}, 0, 1, 2, 3) == 2 {
 			bad++
 		}
 	}

@@ -91,7 +91,7 @@ func TestDurableSpoolKeepsTheRest(t *testing.T) {
 		var c tally
 		disk := &flaky{Spool: spool.NewMemory(1 << 20), lasting: true}
 		s := on(t, newBroker(func(d *delivery, _ int) error {
-			if string(d.message.Key) == id(0) {
+			if string(d.message.key) == id(0) {
 				return kafka.NotEnoughReplicas
 			}
 			return nil

@@ -58,7 +58,7 @@ func (b *broker) write(ctx context.Context, batch []*delivery) {
 			continue
 		}
 		if err == nil {
-			b.taken = append(b.taken, string(d.message.Key))
+			b.taken = append(b.taken, string(d.message.key))
 		}
 		d.end(err, company)
 	}
@@ -152,7 +152,7 @@ func TestFreshFailuresDoNotStarveRetries(t *testing.T) {
 		var c tally
 		tried := map[string]bool{}
 		b := newBroker(func(d *delivery, _ int) error {
-			key := string(d.message.Key)
+			key := string(d.message.key)
 			if again := tried[key]; !again && key[len(key)-1] == '3' {
 				tried[key] = true
 				return kafka.NotLeaderForPartition
@@ -182,7 +182,7 @@ func TestRefusedRecordIsFoundAmongOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
 		s := on(t, newBroker(func(d *delivery, company int) error {
-			if company > 1 || string(d.message.Key) == id(5) {
+			if company > 1 || string(d.message.key) == id(5) {
 				return kafka.InvalidRecord
 			}
 			return nil
@@ -206,7 +206,7 @@ func TestRefusedRecordIsFoundAmongOthers(t *testing.T) {
 func TestDoubtfulAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
-		poisoned := func(d *delivery) bool { return string(d.message.Key) == id(5) }
+		poisoned := func(d *delivery) bool { return string(d.message.key) == id(5) }
 		var broken atomic.Bool
 		broken.Store(true)
 		b := newBroker(func(d *delivery, _ int) error {
@@ -237,10 +237,10 @@ func TestTooLargeAlone(t *testing.T) {
 		var c tally
 		var seen []int
 		s := on(t, newBroker(func(d *delivery, _ int) error {
-			if string(d.message.Key) != id(0) {
+			if string(d.message.key) != id(0) {
 				return nil
 			}
-			if seen = append(seen, len(d.message.Value)); len(seen) < 3 {
+			if seen = append(seen, len(d.message.value)); len(seen) < 3 {
 				return kafka.MessageSizeTooLarge
 			}
 			return nil
@@ -266,7 +266,7 @@ func TestCutOffWriteThatGotThrough(t *testing.T) {
 		b := newBroker(func(*delivery, int) error { return errHang })
 		through := int64(0)
 		b.late = func(d *delivery) {
-			if string(d.message.Key) != id(2) {
+			if string(d.message.key) != id(2) {
 				d.end(nil, 1)
 				through++
 			}
