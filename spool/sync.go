@@ -133,15 +133,13 @@ func (d *Disk) synced(t target) (finished bool) {
 	defer d.mu.Unlock()
 	s := t.seg
 	s.synced, s.stable = t.end, t.size
-	if covered := min(t.size-s.keptAt, int64(len(s.kept))); covered > 0 {
-		d.forget(s, int(covered))
-	}
+	d.forget(s, t.size)
 	return s != d.active && s.synced == s.end && !s.removed
 }
 
-// salvage copies the records of s that are not synced to a new segment, from memory as
-// far as they are kept there, else from the file, where the operating system may or may
-// not have dropped them.
+// salvage copies the records of s that are not synced to a new segment: those of this
+// process from memory, those of an earlier one from the file, where the operating system
+// may or may not have dropped them.
 func (d *Disk) salvage(s *segment) error {
 	d.appendMu.Lock()
 	if d.active == s {
@@ -245,7 +243,7 @@ func (d *Disk) adopt(s *segment) {
 	s.copied = nil
 	fresh.claimed = s.claimed
 	s.end, s.broken = s.synced, false
-	d.forget(s, len(s.kept))
+	d.forget(s, s.size)
 	d.segments = slices.Insert(d.segments, slices.Index(d.segments, s)+1, fresh)
 	d.bytes += fresh.onDisk
 	d.mu.Unlock()
