@@ -52,7 +52,8 @@ type Disk struct {
 	corrupt   int
 	abandoned int
 	lastSync  time.Time
-	dirDirty  bool // the folder has changes that a round has to sync
+	diskFree  int64 // -1 where it is not known
+	dirDirty  bool  // the folder has changes that a round has to sync
 	closed    bool
 }
 
@@ -80,6 +81,9 @@ type Stats struct {
 	// LastSync is when the last successful round of fsyncs began: what was appended
 	// before survives a power loss. Under Always, that is when Append last returned.
 	LastSync time.Time
+	// DiskFree is what the file system had free within the last second or so, or before
+	// it hung; -1 where that is not known.
+	DiskFree int64
 }
 
 // Stats never waits for the disk.
@@ -87,7 +91,7 @@ func (d *Disk) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := Stats{Records: d.records, Bytes: d.bytes, Oldest: d.oldest, Segments: len(d.segments),
-		Corrupt: d.corrupt, Abandoned: d.abandoned, LastSync: d.lastSync}
+		Corrupt: d.corrupt, Abandoned: d.abandoned, LastSync: d.lastSync, DiskFree: d.diskFree}
 	if s.Records == 0 {
 		s.Oldest = time.Time{}
 	}

@@ -85,11 +85,11 @@ func (m *Memory) Trim(upTo uint64) error {
 	return nil
 }
 
-// Stats describes what is held. Segments, Corrupt, Abandoned and LastSync stay zero.
+// Stats describes what is held. What is about a disk stays zero, or unknown.
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Stats{Records: len(m.held), Bytes: m.bytes}
+	s := Stats{Records: len(m.held), Bytes: m.bytes, DiskFree: -1}
 	if len(m.held) > 0 {
 		s.Oldest = m.held[0].At
 	}

@@ -168,10 +168,13 @@ func newWorld(seed uint64, mode Fsync, skip string) *world {
 	w := &world{r: r, fs: newModelFS(r), mode: mode, byPos: map[uint64]*item{}, now: time.Unix(1e9, 0)}
 	w.fs.skip, w.lazy = skip, r.IntN(2) == 0
 	w.o = Options{Dir: "/spool", FS: w.fs, MaxBytes: 16 << 10, SegmentBytes: 1 << (9 + r.IntN(3)),
-		ReserveBytes: 1 << 10, UnsyncedBytes: 1 << (9 + seed%6), Fsync: mode, Full: DropNewest, manual: true,
+		ReserveBytes: 1 << 10, Fsync: mode, Full: DropNewest, manual: true,
 		Now: func() time.Time { w.now = w.now.Add(time.Minute); return w.now }}
 	if r.IntN(2) == 0 {
 		w.o.Full = DropOldest
+	}
+	if seed%3 == 0 { // not by r, for the seeds in misses
+		w.o.UnsyncedBytes = 1 << (9 + seed%5)
 	}
 	return w
 }

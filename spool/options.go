@@ -84,6 +84,7 @@ const (
 	chunkBytes     = 1 << 20                // what is encoded or copied at a time
 	retryPause     = 100 * time.Millisecond // between tries on a disk that fails
 	rescuePause    = time.Second            // between tries to copy what an fsync failed on
+	freePause      = time.Second            // between looks at the disk's free bytes
 )
 
 func (o *Options) setDefaults() error {

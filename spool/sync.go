@@ -15,19 +15,42 @@ var (
 	errGone = errors.New("records that an fsync failed on are lost")
 )
 
-// run syncs every interval until Close.
+// run syncs every interval until Close, other than under Never, and looks every second
+// how much the disk has free.
 func (d *Disk) run() {
 	defer close(d.done)
-	t := time.NewTicker(d.o.Interval)
+	every := d.o.Interval
+	if d.o.Fsync == Never {
+		every = freePause
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
+	looked := time.Now()
 	for {
 		select {
 		case <-d.stop:
 			return
-		case <-t.C:
-			_ = d.syncRound() // logged
+		case now := <-t.C:
+			if d.o.Fsync != Never {
+				_ = d.syncRound() // logged
+			}
+			if now.Sub(looked) >= freePause {
+				looked = now
+				d.lookFree()
+			}
 		}
 	}
+}
+
+// lookFree may wait for the disk, so that Stats need not.
+func (d *Disk) lookFree() {
+	free, err := d.fs.Free(d.o.Dir)
+	if err != nil {
+		free = -1
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.diskFree = free
 }
 
 // target is a segment as it stood when a round began.
