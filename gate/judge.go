@@ -140,7 +140,7 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Why = "void: the split is broken"
 	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
 		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
-		r.Verdict, r.Why = rollout.Fail, says+": shown to be worse"
+		fail(r, says+": shown to be worse")
 	case !r.Applies:
 		r.Why = fmt.Sprintf("%s of the %s requests that a cohort must have to be judged", Number(n), Number(g.MinRequests))
 	case b.crowded(g):
@@ -157,6 +157,10 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Why = says + ": not enough evidence either way"
 	}
 }
+
+// fail gives the verdict that needs no least number of requests: a cohort that is shown to be
+// worse is judged, however small it is.
+func fail(r *rollout.GateReport, why string) { r.Verdict, r.Why, r.Applies = rollout.Fail, why, true }
 
 func (b bench) crowded(g rollout.Gate) bool {
 	i := slices.IndexFunc(b.rules.Gates, func(o rollout.Gate) bool { return o.Name() == g.Name() })
@@ -190,8 +194,7 @@ func (b bench) condemn(j *rollout.Judgement) {
 	}
 	if worst >= 0 {
 		r := &j.Gates[worst]
-		r.Verdict = rollout.Fail
-		r.Why = found(r.Gate, placeOf(r.Gate, b.step), b.cell(r), b.step.Slow) + ": with the other gates' evidence shown to be worse"
+		fail(r, found(r.Gate, placeOf(r.Gate, b.step), b.cell(r), b.step.Slow)+": with the other gates' evidence shown to be worse")
 	}
 }
 
