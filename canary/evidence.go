@@ -70,6 +70,15 @@ func (e *Evidence) Route(r rollout.Routing) rollout.Stamp {
 	return e.bench.trials.route(r)
 }
 
+// stirs tells whether there are requests that wait for their judgement: without any, no
+// verdict changes.
+func (e *Evidence) stirs() bool {
+	return e.bench != nil && e.bench.trials.head.Load() != e.bench.trials.tail.Load()
+}
+
+// hasNews tells whether a full judgement may say something new.
+func (e *Evidence) hasNews() bool { return e.stirs() || e.bench != nil && e.bench.unread.Load() }
+
 // judge says what the gates make of the evidence; full has all of what people read.
 func (e *Evidence) judge(s rollout.State, full bool) rollout.Judgement {
 	if e.bench == nil {

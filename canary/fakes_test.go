@@ -117,8 +117,9 @@ func newHouse(t *testing.T, store *memory, all ...Settings) *house {
 			defer h.mu.Unlock()
 			h.published = append(h.published, l)
 		},
-		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
-		Now:    func() time.Time { return time.Now().Add(h.wall) },
+		Logger:     slog.New(slog.NewTextHandler(h.log, nil)),
+		JudgeEvery: time.Second, // days pass in these tests
+		Now:        func() time.Time { return time.Now().Add(h.wall) },
 	})
 	if err := h.Configure(t.Context(), all); err != nil {
 		t.Fatal(err)

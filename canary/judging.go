@@ -33,7 +33,7 @@ func (c *Conductor) judge(m *model) {
 	m.mu.Lock()
 	s, evidence, due := m.live.State, m.live.Evidence, m.loaded && m.live.State.Recorded()
 	m.mu.Unlock()
-	if !due {
+	if !due || !evidence.stirs() {
 		return
 	}
 	if j := evidence.judge(s, false); j.Split.Void || hasFailed(j) {
@@ -46,12 +46,16 @@ func hasFailed(j rollout.Judgement) bool {
 	return failed
 }
 
-// review has the gates say all that people read. Beyond shadow and canary that is done
-// once, for what they said last.
+// review has the gates say all that people read, where there is news. Beyond shadow and
+// canary that is done once, for what they said last.
 func (c *Conductor) review(m *model) {
 	m.mu.Lock()
 	s, evidence := m.live.State, m.live.Evidence
-	due := m.loaded && s.HasChallenger() && (s.Recorded() || m.judgement.Entered != s.Entered)
+	now := c.o.Elapsed()
+	due := m.judgement.Entered != s.Entered || s.Recorded() && (evidence.hasNews() || now-m.reviewed >= c.o.SaveEvery)
+	if due = due && m.loaded && s.HasChallenger(); due {
+		m.reviewed = now
+	}
 	m.mu.Unlock()
 	if due {
 		c.conclude(m, evidence, evidence.judge(s, true))

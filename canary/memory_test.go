@@ -20,8 +20,8 @@ type memory struct {
 	watchers map[chan rollout.State]bool
 	// down makes every visit fail. lies makes swaps store and fail all the same.
 	down, lies bool
-	// full makes writes fail, and reads not.
-	full bool
+	// full makes writes fail, and reads not; blind makes loads of evidence fail.
+	full, blind bool
 	// swaps counts the tries to swap.
 	swaps int
 	// hang, where not nil, holds swaps up until it is closed; stall does so with loads,
@@ -167,7 +167,7 @@ func (s *memory) SaveEvidence(_ context.Context, model string, expected uint64, 
 func (s *memory) LoadEvidence(_ context.Context, model string) (rollout.StoredEvidence, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.down {
+	if s.down || s.blind {
 		return rollout.StoredEvidence{}, errDown
 	}
 	if e, ok := s.evidence[model]; ok {

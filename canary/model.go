@@ -53,8 +53,10 @@ type model struct {
 	saved         rollout.Progress
 	savedAt       time.Duration
 
-	// judgement is the last that the gates said; evidence is the version of it that is stored.
+	// judgement is what the gates said when they were reviewed; evidence is the version of
+	// theirs that is stored.
 	judgement rollout.Judgement
+	reviewed  time.Duration
 	evidence  uint64
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-serving/understudy/gate"
@@ -26,6 +27,8 @@ type bench struct {
 	absorbed      time.Duration
 	pace          pace
 	dirty         bool
+	// unread says that there are counts that no full judgement has told of.
+	unread atomic.Bool
 }
 
 // newBench goes on from a stored checkpoint, of the same rollout; nil is none.
@@ -77,7 +80,13 @@ func (b *bench) judge(s rollout.State, full bool) rollout.Judgement {
 	b.checkpoint.Absorb(s, delta, passed)
 	b.checkpoint.Cohorts = b.trials.cohorts.Load().names
 	sealed := b.trials.tail.Load() - before
-	b.dirty = b.dirty || sealed > 0 || len(delta.Steps) > 0
+	if sealed > 0 || len(delta.Steps) > 0 {
+		b.dirty = true
+		b.unread.Store(true)
+	}
+	if full {
+		b.unread.Store(false)
+	}
 	b.pace.add(int64(sealed), passed)
 	j := b.checkpoint.Judge(s, full)
 	j.Uncounted, j.Worst, j.Rate = b.trials.uncounted.Load(), b.trials.worst.list(), b.pace.rate

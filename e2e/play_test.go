@@ -13,6 +13,8 @@ type play struct {
 	MirrorCap     int
 	MirrorTimeout string
 	Plan          string
+	Gates         string // the list; empty for none
+	Segments      string // likewise
 	OpenFor       string
 	MaxMessage    string
 	MaxRecord     string
@@ -34,7 +36,9 @@ models:
       - {output: label, as: class}
     shadow: {sample: 100%, maxInFlight: {{.MirrorCap}}, timeout: {{.MirrorTimeout}}}
     plan: {{.Plan}}
-{{with .Record}}    record: {{.}}{{end}}
+    gates: {{or .Gates "[]"}}
+{{with .Segments}}    segments: {{.}}
+{{end}}{{with .Record}}    record: {{.}}{{end}}
     breaker: {consecutiveFailures: 10, failureRatio: 50%, minRequests: 20, window: 10s, openFor: {{.OpenFor}}}
     fallback: champion
 sink:

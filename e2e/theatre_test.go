@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,11 @@ type theatre struct {
 	play                 play
 	champion, challenger *modelserver.Server
 	rows                 []models.Row
+	logistic             *models.Logistic
+	// whim is what the challenger makes of its model's score.
+	whim atomic.Pointer[func(row []float32, score float32) float32]
+	// region, where not nil, gives requests a parameter.
+	region func(row []float32) string
 
 	app    *app.App
 	stop   func() error
@@ -77,8 +83,9 @@ func open(t *testing.T, brokers []string, change func(*play)) *theatre {
 	if err != nil {
 		t.Fatal(err)
 	}
+	th.logistic = logistic
 	th.champion = th.serve(modelserver.Options{Name: "risk-v1", Version: "1", Model: logistic})
-	th.challenger = th.serve(modelserver.Options{Name: "risk-v2", Version: "2", Model: trees})
+	th.challenger = th.serve(modelserver.Options{Name: "risk-v2", Version: "2", Model: moody{trees, &th.whim}})
 	th.play = play{
 		Champion: th.champion.Addr(), Challenger: th.challenger.Addr(),
 		Brokers: brokers, Topic: kafkatest.Topic(t, brokers, 4, nil), Dir: t.TempDir(),
@@ -90,6 +97,20 @@ func open(t *testing.T, brokers []string, change func(*play)) *theatre {
 	}
 	th.start()
 	return th
+}
+
+// moody is a model whose answers a test can spoil while it serves.
+type moody struct {
+	modelserver.Model
+	whim *atomic.Pointer[func([]float32, float32) float32]
+}
+
+func (m moody) Score(row []float32) float32 {
+	score := m.Model.Score(row)
+	if whim := m.whim.Load(); whim != nil {
+		return (*whim)(row, score)
+	}
+	return score
 }
 
 func (th *theatre) serve(o modelserver.Options) *modelserver.Server {
@@ -156,14 +177,22 @@ func (th *theatre) connect(grpcAddr, adminAddr string) {
 
 // request is the n-th request; its routing key is user-n.
 func (th *theatre) request(n int) *inference.ModelInferRequest {
-	return &inference.ModelInferRequest{
+	row := th.rows[n%len(th.rows)].Features
+	r := &inference.ModelInferRequest{
 		ModelName: "risk", Id: fmt.Sprintf("client-%d", n),
-		Parameters: map[string]*inference.InferParameter{
-			"user_id": {ParameterChoice: &inference.InferParameter_StringParam{StringParam: fmt.Sprintf("user-%d", n)}}},
+		Parameters: map[string]*inference.InferParameter{"user_id": text(fmt.Sprintf("user-%d", n))},
 		Inputs: []*inference.ModelInferRequest_InferInputTensor{{
 			Name: "features", Datatype: "FP32", Shape: []int64{1, models.Features},
-			Contents: &inference.InferTensorContents{Fp32Contents: th.rows[n%len(th.rows)].Features}}},
+			Contents: &inference.InferTensorContents{Fp32Contents: row}}},
 	}
+	if th.region != nil {
+		r.Parameters["region"] = text(th.region(row))
+	}
+	return r
+}
+
+func text(s string) *inference.InferParameter {
+	return &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: s}}
 }
 
 // reply is what a client got.
