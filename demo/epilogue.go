@@ -87,7 +87,7 @@ func (s *story) tryNext() []string {
 		"  " + s.Command + " explain " + act3aModel + " --admin " + url,
 		"  " + s.Command + " explain " + act3bModel + " --admin " + url,
 		"",
-		"  # act 2's challenger is mended by now: rehearse it again, and see it go through in some two minutes",
+		"  # act 2's challenger is mended by now: rehearse it again, and see it go through in about a minute",
 		"  " + s.Command + " retry " + act2Model + " --admin " + url + ` --reason "its server is mended"`,
 		"  " + s.Command + " explain " + act2Model + " --admin " + url,
 		"",
