@@ -67,7 +67,8 @@ fuzz: ## each fuzz test for FUZZTIME (20s)
 	done
 
 .PHONY: bench
-bench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka
+bench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka; and what evidence costs a request
+	go test -run '^$$' -bench Evidence -benchtime $(BENCHTIME) ./canary
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./spool
 	UNDERSTUDY_REQUIRE_KAFKA=1 go test -run '^$$' -bench 'Encode|CPUPerRecord' -benchtime $(BENCHTIME) ./sink
 

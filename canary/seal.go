@@ -54,6 +54,9 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 		slow = known.Slow // as the step began, before a restart
 	}
 	next.slow.Store(int64(slow))
+	if s.Recorded() && b.trials.ring == nil {
+		b.trials.ring = make([]trial, ringSize) // before anybody can see the step
+	}
 	if before := b.trials.step.Load(); before != nil && before.entered != s.Entered {
 		before.before = nil
 		next.before = before

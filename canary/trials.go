@@ -20,7 +20,7 @@ const ringSize = 1 << 16
 type trials struct {
 	elapsed func() time.Duration
 	rules   rollout.Rules
-	ring    []trial
+	ring    []trial // made when the first step with traffic begins
 	// Sequence numbers: of the next request, and of the oldest that waits.
 	head, tail atomic.Uint64
 	uncounted  atomic.Int64
@@ -73,7 +73,7 @@ const (
 )
 
 func newTrials(rules rollout.Rules, elapsed func() time.Duration, cohorts [][]string) *trials {
-	t := &trials{elapsed: elapsed, rules: rules, ring: make([]trial, ringSize)}
+	t := &trials{elapsed: elapsed, rules: rules}
 	t.cohorts.Store(newCohortNames(cohorts, len(rules.Segments)))
 	return t
 }
@@ -86,7 +86,7 @@ func (t *trials) route(r rollout.Routing) rollout.Stamp {
 	if s != nil && s.entered != r.Entered {
 		s = s.before
 	}
-	if s == nil || s.entered != r.Entered || r.Hasty {
+	if s == nil || s.entered != r.Entered || r.Hasty || t.ring == nil {
 		return 0
 	}
 	var sequence uint64
