@@ -16,7 +16,25 @@ type act struct {
 	rollout *adminv1.Rollout
 	// recordedUntil is when the model left the modes whose requests are recorded.
 	recordedUntil time.Time
-	topic         topicFigures
+	// grace is the time in which what was sent before a rollback may still arrive.
+	grace time.Duration
+	topic topicFigures
+}
+
+// leastGrace is enough where the machine has time for the demo.
+const leastGrace = 100 * time.Millisecond
+
+// graceWithout is leastGrace, or what the slowest answer took: a machine that is too busy
+// is late with all. Answers that were under way between from and to tell of the challenger
+// and do not count.
+func (a *act) graceWithout(from, to time.Time) time.Duration {
+	g := leastGrace
+	for _, answer := range a.answers {
+		if !answer.sent.Before(to) || answer.done.Before(from) {
+			g = max(g, answer.done.Sub(answer.sent))
+		}
+	}
+	return g.Round(time.Millisecond)
 }
 
 // keepAll is more answers than any act has.

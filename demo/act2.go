@@ -16,8 +16,6 @@ const (
 	// errorsFirst is how many calls the breaking challenger answers with an error before
 	// it hangs: fewer than trip the breaker, so that hanging calls decide.
 	errorsFirst = 4
-	// grace is the time behind the trip in which a call may still be on its way.
-	grace = 100 * time.Millisecond
 	// provenLive is how many users the challenger answers well before it breaks.
 	provenLive = 20
 	// aftermath is how long users go on asking after the rollback.
@@ -90,7 +88,8 @@ func (f *fall) count(server *modelserver.Server) {
 		}
 	}
 	f.decidedAt = decisive(calls)
-	f.after = server.Since(f.trippedAt.Add(grace))
+	f.grace = f.graceWithout(f.brokeAt, f.trippedAt)
+	f.after = server.Since(f.trippedAt.Add(f.grace))
 	for _, a := range f.answers {
 		if a.done.Before(f.brokeAt) {
 			continue

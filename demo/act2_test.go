@@ -17,12 +17,15 @@ func TestFallCounts(t *testing.T) {
 	}
 	defer arms.close()
 	broke := time.Now()
-	f := fall{brokeAt: broke, act: act{answers: []answer{
+	f := fall{brokeAt: broke, trippedAt: broke.Add(2 * time.Second), act: act{answers: []answer{
 		{sent: broke.Add(-2 * time.Second), done: broke.Add(-time.Second), err: errors.New("before")},
 		{sent: broke, done: broke.Add(time.Second), err: errors.New("during")},
 		{sent: broke, done: broke.Add(3 * time.Second)},
 	}}}
 	f.count(arms.challenger)
+	if f.grace != time.Second { // the answer of before the fault
+		t.Errorf("grace %v", f.grace)
+	}
 	if f.userErrors != 1 || f.slowest != 3*time.Second || f.failedCalls+f.hungCalls+f.after.Total() != 0 {
 		t.Errorf("%+v", f)
 	}

@@ -46,6 +46,7 @@ func (s *story) playWrong(ctx context.Context, model string) (wrong, error) {
 	if w.act, err = s.end(ctx, c, stop, r, time.Second); err != nil {
 		return wrong{}, err
 	}
-	w.calls, w.after = server.Counts(), server.Since(w.recordedUntil.Add(grace))
+	w.grace = w.graceWithout(time.Time{}, time.Time{})
+	w.calls, w.after = server.Counts(), server.Since(w.recordedUntil.Add(w.grace))
 	return w, nil
 }

@@ -49,7 +49,7 @@ func (m *Summary) claimsOfAct2() []claim {
 		{m.rollbacks == 1, fmt.Sprintf("%s has %d observations: want 1", rollbackMetric, m.rollbacks)},
 		{turn(f.rollout).GetActor() == breakerActor, fmt.Sprintf("act 2's rollback is by %q: want the breaker", turn(f.rollout).GetActor())},
 		{!f.decidedAt.IsZero(), fmt.Sprintf("the challenger's server did not see %d failures in a row", consecutiveFailures)},
-		{m.RollbackMS >= 0 && m.RollbackMS <= float64(promptly.Milliseconds()), fmt.Sprintf("rollback_ms %.1f: want at most %d", m.RollbackMS, promptly.Milliseconds())},
+		{m.RollbackMS >= 0 && m.RollbackMS <= float64(f.grace.Milliseconds()), fmt.Sprintf("rollback_ms %.1f: want at most %d", m.RollbackMS, f.grace.Milliseconds())},
 		{m.UserErrorsDuringRollback == 0, fmt.Sprintf("user_errors_during_rollback %d: want 0", m.UserErrorsDuringRollback)},
 		{f.failedCalls > 0 && f.hungCalls > 0, fmt.Sprintf("the challenger's server failed %d calls and let %d hang: want both", f.failedCalls, f.hungCalls)},
 	}

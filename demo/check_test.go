@@ -14,7 +14,7 @@ func good() *Summary {
 	users := clientFigures{Requests: 1200, Answered: 1200, ByChallenger: 300, P50: 3 * time.Millisecond, P99: 8 * time.Millisecond}
 	one := func(model string, end adminv1.Mode, by string, topic topicFigures) act {
 		events := []*adminv1.Event{{Mode: end, Actor: by}}
-		return act{model: model, users: users, topic: topic, rollout: &adminv1.Rollout{Model: model, Mode: end, Events: events}}
+		return act{model: model, users: users, topic: topic, grace: leastGrace, rollout: &adminv1.Rollout{Model: model, Mode: end, Events: events}}
 	}
 	m := &Summary{
 		Requests: 4800, RecordsExpected: 2700, RecordsOnTopic: 2700, Promoted: true, RolledBack: true, StepsPassed: 4, RollbackMS: 0.4, rollbacks: 1,

@@ -95,7 +95,7 @@ func TestUntilInterrupted(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("interrupted: %v", err)
 	}
-	for _, want := range []string{"Try next", "kcat -C -b 127.0.0.1:", "grpcurl -plaintext", "understudy watch", "understudy explain screening-recall", "The curtain falls", "requests, 0 errors."} {
+	for _, want := range []string{"All is as promised", "Try next", "kcat -C -b 127.0.0.1:", "grpcurl -plaintext", "understudy watch", "understudy explain screening-recall", "The curtain falls", "requests, 0 errors."} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q:\n%s", want, out.String())
 		}

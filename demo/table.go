@@ -41,7 +41,7 @@ func (m *Summary) table(s *Screen) []string {
 		fmt.Sprintf("  In act 2 the challenger failed %s by errors and %d by hanging. From then on users saw %s", plural(b.failedCalls, "call", "calls"),
 			b.hungCalls, plural(m.UserErrorsDuringRollback, "error,", "errors,")),
 		fmt.Sprintf("  and the slowest answer took %s. The rollback was in force %.1f ms after the deciding failure;", milliseconds(b.slowest), m.RollbackMS),
-		fmt.Sprintf("  %s the challenger more than %s after that.", plural(m.ChallengerCallsAfterTrip, "call reached", "calls reached"), grace),
+		fmt.Sprintf("  %s the challenger more than %s after that.", plural(m.ChallengerCallsAfterTrip, "call reached", "calls reached"), b.grace),
 	}
 	return append(append(lines, m.tableOfAct3()...), m.conclusion(s)...)
 }

@@ -40,6 +40,7 @@ Then the demo says what to try next (status, explain, kcat, grpcurl, curl) and g
 with light traffic until Ctrl-C. Start with the config that it prints the path of.
 
 With --once it ends after act 3: exit code 0 if everything held, 1 if anything did not.
+A machine that is too busy for 100 ms has as long as its slowest answer took.
 With --output json it then prints one object on standard output:
 
   requests                     sent by the clients
