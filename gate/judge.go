@@ -180,10 +180,11 @@ func cellIn(cells map[Series]*Cell, k Series) *Cell {
 	return new(Cell)
 }
 
-// fail gives the verdict, with the counts that it stands on.
+// fail gives the verdict, with the counts that it stands on. It needs no least number of
+// requests: a cohort that is shown to be worse is judged, however small it is.
 func (b bench) fail(r *rollout.GateReport, k Series, with string) {
 	c := b.events(k)
-	r.Verdict, r.Counts = rollout.Fail, c.counts()
+	r.Verdict, r.Counts, r.Applies = rollout.Fail, c.counts(), true
 	if b.words {
 		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), c) + ": " + with + concluded(r.Gate, rollout.Fail) + b.overall()
 	}

@@ -65,4 +65,3 @@ func lostResults(ctx context.Context, s sample) figure {
 		return play(ctx, setup, seed).Void
 	})
 }
-
