@@ -58,6 +58,10 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 		slow = known.Slow // as the step began, before a restart
 	}
 	next.slow.Store(int64(slow))
+	next.warm = b.trials.elapsed() + b.trials.rules.WarmUp
+	if known := b.checkpoint.Counts.Steps[s.Entered]; known != nil {
+		next.warm -= min(known.Gathered, b.trials.rules.WarmUp) // of which a part was before a restart
+	}
 	if s.Recorded() && b.trials.ring == nil {
 		b.trials.ring = make([]trial, ringSize) // before anybody can see the step
 	}
@@ -218,6 +222,8 @@ func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 		vote = scored(g, x, copied)
 	case g.Metric == rollout.Disagreement:
 		vote, isBad = agreed(copied)
+	case g.Metric == rollout.ExcessDisagreement:
+		vote, isBad = repeated(copied, within(x.repeated.Load(), g.Horizon))
 	case g.Paired(x.step.mode):
 		vote, isBad = rehearsed(live, copied)
 	case x.canaries():
@@ -228,6 +234,12 @@ func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 	}
 	at := delta.Step(x.step.entered, gate.Step{Index: x.step.index, Mode: x.step.mode, Weight: x.step.weight})
 	at.Slow = time.Duration(x.step.slow.Load())
+	if g.Latency() && x.at < x.step.warm {
+		for k := range b.series(i, x) {
+			vote(at.WarmUp(k))
+		}
+		return
+	}
 	known := x.keyed && b.checkpoint.Bad[i].Has(x.key)
 	if isBad && x.keyed {
 		b.checkpoint.Bad[i].Put(x.key)
@@ -293,18 +305,31 @@ func agreed(copied uint64) (vote func(*gate.Cell), isBad bool) {
 	return func(c *gate.Cell) { c.Pairs++; c.ChallengerOnly += one(differ) }, differ
 }
 
-// rehearsed votes with which arm failed a request that both had.
-func rehearsed(live, copied uint64) (vote func(*gate.Cell), isBad bool) {
-	if live == 0 || copied == 0 {
+// repeated votes with who disagrees with the champion: the challenger, or itself when it is
+// asked again.
+func repeated(copied, again uint64) (vote func(*gate.Cell), isBad bool) {
+	if copied&compared == 0 || again&compared == 0 {
 		return nil, false
 	}
-	champion, challenger := live&bad != 0, copied&bad != 0
+	return discordant(again&disagrees != 0, copied&disagrees != 0)
+}
+
+// discordant votes with which side of a pair is bad.
+func discordant(champion, challenger bool) (vote func(*gate.Cell), isBad bool) {
 	return func(c *gate.Cell) {
 		c.Pairs++
 		c.ChallengerOnly += one(challenger && !champion)
 		c.ChampionOnly += one(champion && !challenger)
 		c.Both += one(champion && challenger)
 	}, champion || challenger
+}
+
+// rehearsed votes with which arm failed a request that both had.
+func rehearsed(live, copied uint64) (vote func(*gate.Cell), isBad bool) {
+	if live == 0 || copied == 0 {
+		return nil, false
+	}
+	return discordant(live&bad != 0, copied&bad != 0)
 }
 
 // performed votes with how the assigned arm served a request. There is no vote where the

@@ -41,7 +41,9 @@ type step struct {
 	weight  rollout.Weight
 	gates   []rollout.Gate
 	// slow is the champion's p99 before the step; 0 while it is not known.
-	slow   atomic.Int64
+	slow atomic.Int64
+	// warm is when the step's warm-up ends.
+	warm   time.Duration
 	before *step
 }
 
@@ -56,8 +58,8 @@ type trial struct {
 	arm     rollout.Arm
 	keyed   bool
 
-	live, mirrored atomic.Uint64
-	comparison     atomic.Pointer[rollout.Comparison]
+	live, mirrored, repeated atomic.Uint64
+	comparison               atomic.Pointer[rollout.Comparison]
 }
 
 // A result is one word: age in microseconds, what came, and the lap of the ring, which
@@ -108,6 +110,7 @@ func (t *trials) route(r rollout.Routing) rollout.Stamp {
 	slot.comparison.Store(nil)
 	slot.live.Store(pending(sequence))
 	slot.mirrored.Store(pending(sequence))
+	slot.repeated.Store(pending(sequence))
 	slot.stamp.Store(sequence + 1)
 	return rollout.Stamp(sequence + 1)
 }
@@ -131,6 +134,16 @@ func (t *trials) observe(o rollout.Outcome) {
 			word |= answered
 		}
 		slot.live.CompareAndSwap(pending(sequence), word)
+		return
+	}
+	if o.Arm == rollout.Champion {
+		if o.Comparison != nil {
+			word |= compared
+			if !o.Comparison.Agree {
+				word |= disagrees
+			}
+		}
+		slot.repeated.CompareAndSwap(pending(sequence), word)
 		return
 	}
 	if failed(o) {
