@@ -66,6 +66,9 @@ type Options struct {
 	// SettleWithin is how long Configure waits for the store, for all models together;
 	// 250 ms where 0.
 	SettleWithin time.Duration
+	// Brief leaves out of judgements what only people read: estimates, intervals and
+	// forecasts.
+	Brief bool
 }
 
 func (o Options) withDefaults() Options {

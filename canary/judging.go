@@ -37,7 +37,7 @@ func (c *Conductor) judge(m *model) {
 		return
 	}
 	if j := evidence.judge(s, false); j.Split.Void || hasFailed(j) {
-		c.conclude(m, evidence, evidence.judge(s, true))
+		c.conclude(m, evidence, evidence.judge(s, !c.o.Brief))
 	}
 }
 
@@ -58,7 +58,7 @@ func (c *Conductor) review(m *model) {
 	}
 	m.mu.Unlock()
 	if due {
-		c.conclude(m, evidence, evidence.judge(s, true))
+		c.conclude(m, evidence, evidence.judge(s, !c.o.Brief))
 	}
 }
 

@@ -51,7 +51,7 @@ takes a challenger off the traffic at once.`,
 			root.AddCommand(c)
 		}
 	}
-	add(groupTry, demoCommand())
+	add(groupTry, demoCommand(), simulateCommand())
 	add(groupRun, checkCommand(), serveCommand(), spoolCommand())
 	add(groupLook, statusCommand(conn), watchCommand(conn), explainCommand(conn))
 	add(groupChange, setModeCommand(conn), promoteCommand(conn), pauseCommand(conn),
