@@ -77,6 +77,9 @@ func (s sample) pick(short, long int) int {
 	return long
 }
 
+// times is how many times shorter the short form's rollouts are.
+func (s sample) times() float64 { return float64(s.pick(2, 1)) }
+
 // confidence gives intervals whose ends each hold at 99 %.
 const confidence = 0.98
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/understudy-serving/understudy/rollout"
 	"github.com/understudy-serving/understudy/simulation"
@@ -42,7 +43,7 @@ func detect(seed uint64, errors, healthy float64) float64 {
 func toDetectTail(ctx context.Context, s sample) figure {
 	return s.median(ctx, s.pick(60, 500), func(seed uint64) float64 {
 		setup := tail(seed, 1.5)
-		setup.Traffic.From = setup.Plan[0].Bake
+		setup.Traffic.From, setup.Horizon = setup.Plan[0].Bake, 10*time.Minute
 		r := play(ctx, setup, seed)
 		if r.Outcome != simulation.RolledBack {
 			return math.Inf(1)

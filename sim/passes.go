@@ -18,7 +18,7 @@ func falsePasses() []claim {
 				if w == 0 {
 					feed = l.pairs
 				}
-				return !math.IsInf(l.until(passed, feed, r, each, length), 1)
+				return !math.IsInf(l.until(passed, feed, r, each, length/s.times()), 1)
 			})
 		}}
 	}

@@ -73,7 +73,7 @@ type play struct {
 	live      canary.Live
 	now       time.Duration
 	ends      agenda
-	exposed   []bool
+	exposed   map[int]bool
 	result    Result
 	// entered is when the step began whose revision is at.
 	entered time.Duration
@@ -89,7 +89,7 @@ func newPlay(s Setup, seed uint64) *play {
 	// Another challenger gets another selection of the keys: so does another run.
 	s.Challenger.Version = fmt.Sprintf("%s-%d", s.Challenger.Version, seed)
 	s.Breaker.FailureRatio = 0 // runs on the system's clock
-	p := &play{setup: s, source: NewSource(s.Traffic, seed), exposed: make([]bool, s.Traffic.Users)}
+	p := &play{setup: s, source: NewSource(s.Traffic, seed), exposed: map[int]bool{}}
 	p.result.Steps = map[int]time.Duration{}
 	p.conductor = canary.NewConductor(canary.Options{
 		Store:     new(memory),
