@@ -56,6 +56,7 @@ func toDetectTail(ctx context.Context, s sample) figure {
 // answers take times as long. Medians differ, lest they all lie alike on the grid.
 func tail(seed uint64, times float64) simulation.Setup {
 	s := canaryOf(1000, rollout.Gate{Metric: rollout.TailLatency, Margin: 0.1, Relative: true, Horizon: horizon})
+	s.Sample = rollout.FullWeight // else the step in shadow has no pairs, and no end
 	median := ms * (20 + float64(seed%20))
 	s.Plan = append(rollout.Plan{{Kind: rollout.StepShadow, Bake: minute, MinRequests: 1}}, s.Plan...)
 	s.Traffic.Champion = simulation.Arm{Median: span(median), P99: span(4 * median)}

@@ -44,47 +44,66 @@ func play(ctx context.Context, s simulation.Setup, seed uint64) simulation.Resul
 	return r
 }
 
-// counted are the claims about what counts and when, through the whole path.
-func counted() []claim {
-	relative := func() rollout.Gate { return rollout.Gate{Metric: rollout.ErrorRate, Relative: true, Horizon: horizon} }
-	never := func(name string, g rollout.Gate, change func(*simulation.Setup)) claim {
-		return claim{group: "false rollback", name: name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
+// path is a way in which counts could mislead, played through the whole path. The arms are
+// equally bad in it, or the challenger by exactly its margin worse.
+type path struct {
+	name   string
+	gate   rollout.Gate
+	change func(*simulation.Setup)
+}
+
+var relative = rollout.Gate{Metric: rollout.ErrorRate, Relative: true, Horizon: horizon}
+
+var paths = []path{
+	{"the challenger fails at once, the champion after 0.7s", relative, func(s *simulation.Setup) {
+		s.Traffic.Champion.FailsAfter, s.Traffic.Challenger.FailsAfter = 700*time.Millisecond, time.Millisecond
+	}},
+	{"half of each arm's errors come too late to count", relative, func(s *simulation.Setup) {
+		for _, a := range []*simulation.Arm{&s.Traffic.Champion, &s.Traffic.Challenger} {
+			a.Errors, a.Slow, a.SlowFor = 0.2, 0.5, 2*time.Second
+		}
+	}},
+	{"all errors happen to one user in 5, time after time", relative, func(s *simulation.Setup) {
+		s.Traffic.Users, s.Traffic.BadUsers, s.Traffic.Heavy = 1000, 0.2, 1.1
+	}},
+	{"the cap turns away as many as the challenger fails less", relative, func(s *simulation.Setup) {
+		s.Traffic.Diverted, s.Traffic.Challenger.Errors = 0.06, 0.04/0.94
+	}},
+	{"overload: errors at the champion, diversions at the challenger", relative, func(s *simulation.Setup) {
+		s.Traffic.Overload = simulation.Overload{Every: time.Second, For: 100 * time.Millisecond, Share: 0.5}
+	}},
+	{"slow-rate, absolute 2pp, used up", rollout.Gate{Metric: rollout.SlowRate, SlowerThan: horizon, Horizon: horizon, Margin: 0.02}, func(s *simulation.Setup) {
+		s.Traffic.Champion.Slow, s.Traffic.Challenger.Slow, s.Traffic.Champion.SlowFor, s.Traffic.Challenger.SlowFor = 0.03, 0.05, 2*time.Second, 2*time.Second
+	}},
+}
+
+func (p path) setup(length time.Duration) simulation.Setup {
+	s := canaryOf(5000, p.gate)
+	s.Horizon = length
+	p.change(&s)
+	return s
+}
+
+// counted are the claims about what counts and when.
+func counted() (all []claim) {
+	for _, p := range paths {
+		all = append(all, claim{group: "false rollback", name: p.name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
+			setup := p.setup(time.Duration(s.pick(2, 8)) * time.Second)
 			return s.share(ctx, s.pick(10_000, 20_000), func(seed uint64) bool {
-				setup := canaryOf(5000, g)
-				setup.Horizon = time.Duration(s.pick(2, 8)) * time.Second
-				change(&setup)
 				return play(ctx, setup, seed).Outcome == simulation.RolledBack
 			})
-		}}
+		}})
 	}
-	return []claim{
-		never("the challenger fails at once, the champion after 0.7s", relative(), func(s *simulation.Setup) {
-			s.Traffic.Champion.FailsAfter, s.Traffic.Challenger.FailsAfter = 700*time.Millisecond, time.Millisecond
-		}),
-		never("half of each arm's errors come too late to count", relative(), func(s *simulation.Setup) {
-			for _, a := range []*simulation.Arm{&s.Traffic.Champion, &s.Traffic.Challenger} {
-				a.Errors, a.Slow, a.SlowFor = 0.2, 0.5, 2*time.Second
-			}
-		}),
-		never("all errors happen to one user in 5, time after time", relative(), func(s *simulation.Setup) {
-			s.Traffic.Users, s.Traffic.BadUsers, s.Traffic.Heavy = 400, 0.2, 1.1
-		}),
-		never("the cap turns away as many as the challenger fails less", relative(), func(s *simulation.Setup) {
-			s.Traffic.Diverted, s.Traffic.Challenger.Errors = 0.06, 0.04/0.94
-		}),
-		never("overload: errors at the champion, diversions at the challenger", relative(), func(s *simulation.Setup) {
-			s.Traffic.Overload = simulation.Overload{Every: time.Second, For: 100 * time.Millisecond, Share: 0.5}
-		}),
-		never("slow-rate, absolute 2pp, used up", rollout.Gate{Metric: rollout.SlowRate, SlowerThan: horizon, Horizon: horizon, Margin: 0.02}, func(s *simulation.Setup) {
-			s.Traffic.Champion.Slow, s.Traffic.Challenger.Slow, s.Traffic.Champion.SlowFor, s.Traffic.Challenger.SlowFor = 0.03, 0.05, 2*time.Second, 2*time.Second
-		}),
-		{group: "false rollback", name: "tail latency, exactly at its margin", limit: alpha, measure: func(ctx context.Context, s sample) figure {
-			return s.share(ctx, s.pick(10_000, 20_000), func(seed uint64) bool {
-				setup := tail(seed, 1.1)
-				setup.Plan[0].Bake, setup.Horizon = 4*time.Second, time.Duration(s.pick(7, 20))*time.Second
-				setup.Traffic.From = setup.Plan[0].Bake
-				return play(ctx, setup, seed).Outcome == simulation.RolledBack
-			})
-		}},
-	}
+	return append(all, claim{group: "false rollback", name: "tail latency, exactly at its margin", limit: alpha, measure: func(ctx context.Context, s sample) figure {
+		return s.share(ctx, s.pick(10_000, 20_000), func(seed uint64) bool {
+			return play(ctx, tailAtMargin(seed, time.Duration(s.pick(7, 20))*time.Second), seed).Outcome == simulation.RolledBack
+		})
+	}})
+}
+
+func tailAtMargin(seed uint64, length time.Duration) simulation.Setup {
+	s := tail(seed, 1.1)
+	s.Plan[0].Bake, s.Horizon = 4*time.Second, length
+	s.Traffic.From = s.Plan[0].Bake
+	return s
 }
