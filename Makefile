@@ -22,7 +22,7 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## watch a rollout and a rollback on real models; needs Go alone
+demo: ## watch a promotion and rollbacks on real models; needs Go alone
 	@go run ./cmd/understudy demo
 
 .PHONY: build

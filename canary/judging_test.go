@@ -22,7 +22,7 @@ func disagreementGate() rollout.Gate {
 		InShadow: true, InCanary: true, OnFail: rollout.RollBack}
 }
 
-// crowd is requests of keys of their own, some of which go wrong.
+// crowd is requests without keys, some of which go wrong.
 type crowd struct {
 	pairs, disagreeing   int // in shadow
 	pairsBad             int // of them the challenger fails
@@ -33,14 +33,14 @@ type crowd struct {
 	region               string
 }
 
-var crowds int // keys are new in each crowd
+var crowds int // ids are new in each crowd
 
 // play lets a crowd through the house, as the gateway and the mirror would.
 func (h *house) play(c crowd) {
 	crowds++
 	l := h.live()
 	one := func(i int, arm rollout.Arm) rollout.Outcome {
-		r := rollout.Routing{Key: fmt.Sprint(crowds, " ", arm, i), Keyed: true, Arm: arm, Weight: l.State.Weight, Entered: l.State.Entered,
+		r := rollout.Routing{Key: fmt.Sprint(crowds, " ", arm, i), Arm: arm, Weight: l.State.Weight, Entered: l.State.Entered,
 			Segments: [rollout.MaxSegmentSources]string{c.region}}
 		return rollout.Outcome{Arm: arm, Weight: r.Weight, Entered: r.Entered, Stamp: l.Evidence.Route(r), Age: time.Millisecond, Latency: time.Millisecond}
 	}
@@ -101,10 +101,10 @@ func TestAFailedGateRollsBack(t *testing.T) {
 		crowd  crowd
 		gate   string
 	}{
-		"in shadow, by failures":      {nil, crowd{pairs: 200, pairsBad: 60}, "gate error-rate: of 200 pairs the challenger alone failed in 60"},
-		"in shadow, by disagreement":  {nil, crowd{pairs: 200, disagreeing: 60}, "gate disagreement: 60 of 200 (30%) pairs disagree"},
+		"in shadow, by failures":      {nil, crowd{pairs: 200, pairsBad: 60}, "gate error-rate: of 200 pairs 60 failed on the challenger alone"},
+		"in shadow, by disagreement":  {nil, crowd{pairs: 200, disagreeing: 60}, "gate disagreement: 60 of 200 pairs disagree (30%)"},
 		"in shadow, for one cohort":   {nil, crowd{pairs: 60, disagreeing: 20, region: "eu"}, "gate disagreement (region=eu): 20 of 60"},
-		"in canary":                   {toStage(rollout.ModeCanary), crowd{champion: 500, challenger: 500, challengerBad: 100}, "gate error-rate: failed: challenger 100 of 500 (20%)"},
+		"in canary":                   {toStage(rollout.ModeCanary), crowd{champion: 500, challenger: 500, challengerBad: 100}, "gate error-rate: 100 of the challenger's 500 requests failed"},
 		"in canary, while paused":     {toStage(rollout.ModeCanary, rollout.EventPause), crowd{champion: 500, challenger: 500, challengerBad: 100}, "gate error-rate"},
 		"in canary, pairs disagree":   {toStage(rollout.ModeCanary), crowd{pairs: 200, disagreeing: 60, challenger: 200}, "gate disagreement: 60 of 200"},
 		"beside the plan, by SetMode": {toStage(rollout.ModeCanary), crowd{champion: 500, challenger: 500, challengerBad: 90}, "gate error-rate"},

@@ -3,6 +3,7 @@ package canary
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -41,6 +42,9 @@ func newBench(rules rollout.Rules, began uint64, elapsed func() time.Duration, s
 	for len(b.checkpoint.Bad) < len(rules.Gates) {
 		b.checkpoint.Bad = append(b.checkpoint.Bad, gate.Keys{})
 	}
+	if len(b.checkpoint.First) != len(rules.Gates) {
+		b.checkpoint.FirstAt = 0
+	}
 	b.trials = newTrials(rules, elapsed, b.checkpoint.Cohorts)
 	return b
 }
@@ -60,6 +64,9 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 	if before := b.trials.step.Load(); before != nil && before.entered != s.Entered {
 		before.before = nil
 		next.before = before
+	}
+	if b.checkpoint.FirstAt != s.Entered {
+		b.checkpoint.FirstAt, b.checkpoint.First = s.Entered, make([]gate.Keys, len(next.gates))
 	}
 	b.trials.step.Store(next)
 }
@@ -199,50 +206,68 @@ func ageOf(word uint64) time.Duration {
 	return time.Duration(word&(1<<ageBits-1)) * time.Microsecond
 }
 
-// count adds a trial of the age that its gate wants to the counts.
+// count adds a trial of the age that its gate wants to the counts: to those of a fail,
+// unless its key has had a bad event, for one key's failures are one failure; and to those
+// of a pass, if it is its key's first at this step.
 func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
-	if x.keyed && b.checkpoint.Bad[i].Has(x.key) {
-		return // one key's failures are one failure
-	}
 	live, copied := within(x.live.Load(), g.Horizon), within(x.mirrored.Load(), g.Horizon)
 	var vote func(*gate.Cell)
-	var last bool // nothing more of this key counts
+	var isBad bool
 	switch {
 	case g.Metric == rollout.ScoreShift || g.Metric == rollout.Drift:
-		vote, last = scored(g, x, copied)
+		vote = scored(g, x, copied)
 	case g.Metric == rollout.Disagreement:
-		vote, last = agreed(copied)
+		vote, isBad = agreed(copied)
 	case g.Paired(x.step.mode):
-		vote, last = rehearsed(live, copied)
+		vote, isBad = rehearsed(live, copied)
 	case x.canaries():
-		vote, last = performed(g, x, live)
+		vote, isBad = performed(g, x, live)
 	}
 	if vote == nil {
 		return
 	}
-	if last && x.keyed {
-		b.checkpoint.Bad[i].Put(x.key)
-	}
 	at := delta.Step(x.step.entered, gate.Step{Index: x.step.index, Mode: x.step.mode, Weight: x.step.weight})
 	at.Slow = time.Duration(x.step.slow.Load())
-	vote(at.Cell(gate.Series{Gate: i}))
-	names := b.trials.cohorts.Load().names
-	for source, place := range x.cohorts[:len(names)] {
-		if place > 0 {
-			vote(at.Cell(gate.Series{Gate: i, Segment: cohortName(b.trials.rules, names, source, place)}))
+	known := x.keyed && b.checkpoint.Bad[i].Has(x.key)
+	if isBad && x.keyed {
+		b.checkpoint.Bad[i].Put(x.key)
+	}
+	first := x.step.entered == b.checkpoint.FirstAt && (!x.keyed || b.checkpoint.First[i].Put(x.key))
+	for k := range b.series(i, x) {
+		// A mean is moved by each key once, up or down; a distribution is only described.
+		if !known && (first || g.Metric != rollout.ScoreShift) {
+			vote(at.Cell(k))
+		}
+		if first || g.Metric == rollout.Drift {
+			vote(at.First(k))
 		}
 	}
 }
 
-// scored votes with the values of a pair. Of each key only one pair moves the mean.
-func scored(g *rollout.Gate, x *trial, copied uint64) (vote func(*gate.Cell), last bool) {
+// series are those that a trial counts for: all requests, and its cohorts.
+func (b *bench) series(i int, x *trial) iter.Seq[gate.Series] {
+	return func(yield func(gate.Series) bool) {
+		if !yield(gate.Series{Gate: i}) {
+			return
+		}
+		names := b.trials.cohorts.Load().names
+		for source, place := range x.cohorts[:len(names)] {
+			if place > 0 && !yield(gate.Series{Gate: i, Segment: cohortName(b.trials.rules, names, source, place)}) {
+				return
+			}
+		}
+	}
+}
+
+// scored votes with the values of a pair.
+func scored(g *rollout.Gate, x *trial, copied uint64) (vote func(*gate.Cell)) {
 	comparison := x.comparison.Load()
 	if copied&compared == 0 || comparison == nil {
-		return nil, false
+		return nil
 	}
 	i := slices.IndexFunc(comparison.Outputs, func(o rollout.OutputComparison) bool { return o.Output == g.Output })
 	if i < 0 || len(comparison.Outputs[i].Scores) == 0 {
-		return nil, false
+		return nil
 	}
 	pairs := comparison.Outputs[i].Scores
 	if g.Metric == rollout.Drift {
@@ -250,17 +275,17 @@ func scored(g *rollout.Gate, x *trial, copied uint64) (vote func(*gate.Cell), la
 			for _, p := range pairs {
 				c.Scores.Observe(p.Champion, p.Challenger)
 			}
-		}, false
+		}
 	}
 	var sum float64
 	for _, p := range pairs {
 		sum += p.Challenger - p.Champion
 	}
-	return func(c *gate.Cell) { c.Shift.Observe(sum/float64(len(pairs)), g.Range) }, true
+	return func(c *gate.Cell) { c.Shift.Observe(sum/float64(len(pairs)), g.Range) }
 }
 
 // agreed votes with whether a pair agrees.
-func agreed(copied uint64) (vote func(*gate.Cell), last bool) {
+func agreed(copied uint64) (vote func(*gate.Cell), isBad bool) {
 	if copied&compared == 0 {
 		return nil, false
 	}
@@ -269,7 +294,7 @@ func agreed(copied uint64) (vote func(*gate.Cell), last bool) {
 }
 
 // rehearsed votes with which arm failed a request that both had.
-func rehearsed(live, copied uint64) (vote func(*gate.Cell), last bool) {
+func rehearsed(live, copied uint64) (vote func(*gate.Cell), isBad bool) {
 	if live == 0 || copied == 0 {
 		return nil, false
 	}
@@ -278,13 +303,14 @@ func rehearsed(live, copied uint64) (vote func(*gate.Cell), last bool) {
 		c.Pairs++
 		c.ChallengerOnly += one(challenger && !champion)
 		c.ChampionOnly += one(champion && !challenger)
+		c.Both += one(champion && challenger)
 	}, champion || challenger
 }
 
 // performed votes with how the assigned arm served a request. There is no vote where the
 // gate can't say yet what is bad.
-func performed(g *rollout.Gate, x *trial, live uint64) (vote func(*gate.Cell), last bool) {
-	isBad := live&diverted != 0
+func performed(g *rollout.Gate, x *trial, live uint64) (vote func(*gate.Cell), isBad bool) {
+	isBad = live&diverted != 0
 	switch g.Metric {
 	case rollout.SlowRate:
 		isBad = isBad || live&answered == 0

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -185,7 +186,7 @@ func (t *trials) cohortsOf(r *rollout.Routing) (places [rollout.MaxSegmentSource
 		place, ok := known.places[i][value]
 		switch {
 		case ok:
-		case len(known.names[i]) < t.rules.MaxCohorts:
+		case len(known.names[i]) < t.rules.MaxCohorts && fitForName(value):
 			place = t.name(i, value)
 		default:
 			place = other
@@ -211,18 +212,14 @@ func (t *trials) name(i int, value string) uint8 {
 	for source := range names {
 		names[source] = append([]string(nil), known.names[source]...)
 	}
-	names[i] = append(names[i], clipped(value))
-	next := newCohortNames(names, len(names))
-	next.places[i][value] = uint8(len(names[i])) // also where its name is clipped
-	t.cohorts.Store(next)
+	names[i] = append(names[i], value)
+	t.cohorts.Store(newCohortNames(names, len(names)))
 	return uint8(len(names[i]))
 }
 
-// clipped bounds what a client can make a cohort's name.
-func clipped(value string) string {
+// fitForName keeps what a client makes up out of names: those of cohorts are stored,
+// printed and scraped.
+func fitForName(value string) bool {
 	const most = 64
-	if len(value) > most {
-		return value[:most]
-	}
-	return value
+	return len(value) <= most && utf8.ValidString(value)
 }

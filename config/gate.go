@@ -67,8 +67,8 @@ func (d *document) gate(n node) (g gate, ok bool) {
 	g.InShadow, g.InCanary = o.gateModes(m)
 	o.reaction("onFail", &g.OnFail)
 	o.percentage("alpha", &g.alpha, mostAlpha, "0.25%")
-	if a, ok := o.fields["alpha"]; ok && g.DryRun {
-		a.fail("a dry run rolls nothing back and has no part of alpha; remove it")
+	if a, ok := o.fields["alpha"]; ok && !g.Spends() {
+		a.fail("a gate that rolls nothing back by its evidence (a dry run, `onFail: hold`, drift) has no part of alpha; remove it")
 	}
 	o.bounds(&g.Gate)
 	return g, true

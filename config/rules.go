@@ -83,7 +83,7 @@ func (g gate) checkAgainst(m *Model) {
 func shareOut(list node, gates []gate, alpha int64) {
 	rest, effective, unnamed := alpha, 0, 0
 	for _, g := range gates {
-		if g.DryRun {
+		if !g.Spends() {
 			continue
 		}
 		effective++
@@ -103,7 +103,7 @@ func shareOut(list node, gates []gate, alpha int64) {
 	}
 	for i := range gates {
 		switch g := &gates[i]; {
-		case g.DryRun:
+		case !g.Spends():
 		case g.alpha > 0:
 			g.Share = float64(g.alpha) / float64(alpha)
 		default:

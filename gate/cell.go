@@ -11,10 +11,11 @@ type Cell struct {
 	ChallengerLive int64 `json:"challenger,omitempty"`
 	ChallengerBad  int64 `json:"challenger_bad,omitempty"`
 	// Pairs are requests that both arms answered for; in ChallengerOnly of them the challenger
-	// alone was bad, or they disagree.
+	// alone was bad, or they disagree; in Both each was.
 	Pairs          int64 `json:"pairs,omitempty"`
 	ChallengerOnly int64 `json:"challenger_only,omitempty"`
 	ChampionOnly   int64 `json:"champion_only,omitempty"`
+	Both           int64 `json:"both,omitempty"`
 	// Shift has the differences of the pairs' scores.
 	Shift Moments `json:"shift"`
 	// Scores has the distribution of the pairs' scores.
@@ -30,6 +31,7 @@ func (c *Cell) Add(o Cell) {
 	c.Pairs += o.Pairs
 	c.ChallengerOnly += o.ChallengerOnly
 	c.ChampionOnly += o.ChampionOnly
+	c.Both += o.Both
 	c.Shift.N += o.Shift.N
 	c.Shift.Sum += o.Shift.Sum
 	c.Shift.Squares += o.Shift.Squares
@@ -39,14 +41,16 @@ func (c *Cell) Add(o Cell) {
 // live is the number of live requests of both arms.
 func (c *Cell) live() int64 { return c.ChampionLive + c.ChallengerLive }
 
-// moment is the unit of Moments: a difference of Range is this many.
-const moment = 1 << 20
+// moment is the unit of Moments: a difference of Range is this many. There is room for
+// 2³³ of them.
+const moment = 1 << 30
 
-// Moments are sums of differences d, clamped to [−Range, Range], in units of Range/2²⁰: whole
+// Moments are sums of differences d, clamped to [−Range, Range], in units of Range/2³⁰: whole
 // numbers, for sums of floats hang on their order.
 type Moments struct {
 	N int64 `json:"n,omitempty"`
-	// Sum is of d, Squares of d² (in units of Range²/2²⁰).
+	// Sum is of d, Squares of d² (in units of Range²/2³⁰), rounded up: squares that are lost
+	// would look like evidence.
 	Sum     int64 `json:"sum,omitempty"`
 	Squares int64 `json:"squares,omitempty"`
 }
@@ -56,10 +60,10 @@ func (m *Moments) Observe(d, bound float64) {
 	if math.IsNaN(d) || bound <= 0 {
 		return
 	}
-	x := min(max(d/bound, -1), 1)
+	x := int64(math.Round(min(max(d/bound, -1), 1) * moment))
 	m.N++
-	m.Sum += int64(math.Round(x * moment))
-	m.Squares += int64(math.Round(x * x * moment))
+	m.Sum += x
+	m.Squares += (x*x + moment - 1) / moment
 }
 
 // of returns n, Σd and Σd² in the units of d.

@@ -21,6 +21,10 @@ type Checkpoint struct {
 	// Bad has for each gate the keys that have had a bad event: nothing of theirs counts for
 	// it any more. Seen has those of canary.
 	Bad []Keys `json:"bad,omitempty"`
+	// First has for each gate the keys that have had their first request at the step that was
+	// entered at FirstAt.
+	First   []Keys `json:"first,omitempty"`
+	FirstAt uint64 `json:"first_at,omitempty"`
 	// Seen has the keys of canary, Lost those with a request that had no result in time.
 	Seen Keys `json:"seen"`
 	Lost Keys `json:"lost"`
@@ -41,22 +45,20 @@ func (p *Process) logE() float64 {
 	for _, pool := range p.Pools {
 		log += limit{pool.Limit}.above(float64(pool.Bad), float64(pool.Good))
 	}
-	if math.IsNaN(log) {
-		return math.Inf(-1) // the tail of a beta function that is too small to write
-	}
 	return log
 }
 
-func (p *Process) absorb(g rollout.Gate, at *Step, c *Cell) {
+func (p *Process) absorb(g rollout.Gate, step *Step, c *Cell) {
+	at := placeOf(g, step)
+	if !at.compares() {
+		return
+	}
 	if g.Metric == rollout.Disagreement {
 		pool := p.pool(g.Limit)
 		pool.Bad += c.ChallengerOnly
 		pool.Good += c.Pairs - c.ChallengerOnly
 	}
-	m := of(g)
-	gains := make([]float64, len(m.prior()))
-	m.gains(placeOf(g, at), c, gains)
-	p.add(m.prior(), gains, 0)
+	p.grow(of(g).gains(at, c))
 }
 
 func (p *Process) pool(limit float64) *Pool {
@@ -80,8 +82,8 @@ func (c *Checkpoint) Absorb(s rollout.State, delta Counts, passed time.Duration)
 			}
 		}
 	}
-	for k, p := range c.Series {
-		p.add(of(s.Rules.Gates[k.Gate]).prior(), nil, passed)
+	for _, p := range c.Series {
+		p.share(passed)
 	}
 	c.Counts.Add(delta)
 	if now := c.Counts.Steps[s.Entered]; now != nil {
@@ -109,14 +111,7 @@ func placeOf(g rollout.Gate, s *Step) place {
 
 // mismatch returns ln of the evidence that the split is broken.
 func (c *Checkpoint) mismatch() float64 {
-	var keys, missing float64
-	for w, f := range c.Counts.Keys {
-		keys += mismatch(f, float64(w)/float64(rollout.FullWeight))
-	}
-	for w, f := range c.Counts.Missing {
-		missing += mismatch(f, float64(w)/float64(rollout.FullWeight))
-	}
-	return logMean([]float64{keys, missing})
+	return logMean([]float64{mismatches(c.Counts.Keys), mismatches(c.Counts.Missing)})
 }
 
 // keptSteps bounds the steps whose counts are kept: later ones are read, and late results

@@ -31,8 +31,8 @@ func (s Series) MarshalText() ([]byte, error) {
 // UnmarshalText is the inverse of MarshalText.
 func (s *Series) UnmarshalText(b []byte) (err error) {
 	index, segment, _ := strings.Cut(string(b), " ")
-	if s.Gate, err = strconv.Atoi(index); err != nil {
-		return fmt.Errorf("series %q: %w", b, err)
+	if s.Gate, err = strconv.Atoi(index); err != nil || s.Gate < 0 {
+		return fmt.Errorf("series %q: want the index of a gate first", b)
 	}
 	s.Segment = segment
 	return nil
@@ -49,17 +49,26 @@ type Step struct {
 	// Gathered is the time over which the counts came.
 	Gathered time.Duration    `json:"gathered,omitempty"`
 	Cells    map[Series]*Cell `json:"cells,omitempty"`
+	// Firsts count of each routing key only its first request at the step. Cells lose a key
+	// with its first bad event, which is what a fail may count, but leave the good ones: rates
+	// would sink to nothing, and everything would pass. Nil where no request shares a key.
+	Firsts map[Series]*Cell `json:"firsts,omitempty"`
 }
 
 // Cell returns the cell of a series, which it makes if there is none.
-func (s *Step) Cell(k Series) *Cell {
-	c := s.Cells[k]
+func (s *Step) Cell(k Series) *Cell { return cellOf(&s.Cells, k) }
+
+// First returns the cell of a series in Firsts.
+func (s *Step) First(k Series) *Cell { return cellOf(&s.Firsts, k) }
+
+func cellOf(cells *map[Series]*Cell, k Series) *Cell {
+	c := (*cells)[k]
 	if c == nil {
-		if s.Cells == nil {
-			s.Cells = map[Series]*Cell{}
+		if *cells == nil {
+			*cells = map[Series]*Cell{}
 		}
 		c = new(Cell)
-		s.Cells[k] = c
+		(*cells)[k] = c
 	}
 	return c
 }
@@ -69,6 +78,9 @@ func (s *Step) add(o *Step) {
 	s.Slow = max(s.Slow, o.Slow)
 	for k, c := range o.Cells {
 		s.Cell(k).Add(*c)
+	}
+	for k, c := range o.Firsts {
+		s.First(k).Add(*c)
 	}
 }
 
@@ -90,7 +102,7 @@ func (c *Counts) Step(entered uint64, like Step) *Step {
 		if c.Steps == nil {
 			c.Steps = map[uint64]*Step{}
 		}
-		like.Cells, like.Gathered = nil, 0
+		like.Cells, like.Firsts, like.Gathered = nil, nil, 0
 		s = &like
 		c.Steps[entered] = s
 	}

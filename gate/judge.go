@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 )
 
 // Judge says what the evidence means for the rollout at its step. It is a function of the
-// checkpoint and the state. What people read takes most of its time: sentences, estimates,
-// intervals, forecasts, and the rehearsal once it is over. They are there only where full.
+// checkpoint and the state. Estimates, intervals and forecasts take most of its time; they
+// are there only where full.
 func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
-	j := rollout.Judgement{Entered: s.Entered, Alpha: s.Rules.Alpha, Split: c.split(full)}
+	j := rollout.Judgement{Entered: s.Entered, Alpha: s.Rules.Alpha, Split: c.split()}
 	if len(s.Rules.Gates) == 0 {
 		return j
 	}
@@ -23,16 +24,14 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	if step == nil {
 		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
 	}
-	b := bench{checkpoint: c, rules: s.Rules, step: step, void: j.Split.Void, words: full, full: full}
+	b := bench{checkpoint: c, rules: s.Rules, entered: s.Entered, step: step, void: j.Split.Void, words: full, full: full}
 	gates := s.GatesAt(step.Index)
 	for i, g := range gates {
 		j.Gates = append(j.Gates, b.sit(i, g)...)
 	}
 	j.LogEvidence = evidence(j.Gates)
 	b.condemn(&j)
-	if full {
-		j.Shadow = c.rehearsed(s)
-	}
+	j.Shadow = c.rehearsed(s)
 	return j
 }
 
@@ -42,7 +41,8 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 	if !ok || s.Mode == rollout.ModeShadow {
 		return nil
 	}
-	b := bench{checkpoint: c, rules: s.Rules, step: c.Counts.Steps[entered], words: true}
+	// What came after the rehearsal is none of its evidence.
+	b := bench{checkpoint: &Checkpoint{Counts: c.Counts}, rules: s.Rules, entered: entered, step: c.Counts.Steps[entered], words: true}
 	for i, g := range s.GatesAt(b.step.Index) {
 		if r := b.report(Series{Gate: i}, g); r.Applies {
 			reports = append(reports, r)
@@ -56,7 +56,7 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 func evidence(reports []rollout.GateReport) float64 {
 	idle, logs := 1.0, []float64{}
 	for _, r := range reports {
-		if inBudget(r.Gate) && r.Prior > 0 {
+		if r.Gate.Spends() && r.Prior > 0 {
 			idle -= r.Prior
 			logs = append(logs, math.Log(r.Prior)+r.LogFail)
 		}
@@ -64,14 +64,11 @@ func evidence(reports []rollout.GateReport) float64 {
 	return logSum(append(logs, math.Log(max(idle, 0))))
 }
 
-func inBudget(g rollout.Gate) bool {
-	return !g.DryRun && g.OnFail == rollout.RollBack && g.Metric != rollout.Drift
-}
-
 // bench is where gates are judged, at one step.
 type bench struct {
 	checkpoint *Checkpoint
 	rules      rollout.Rules
+	entered    uint64
 	step       *Step
 	// words are sentences, full has estimates and forecasts too.
 	void, words, full bool
@@ -95,7 +92,7 @@ func (b bench) sit(i int, g rollout.Gate) []rollout.GateReport {
 // the cohorts that there may be.
 func (b bench) prior(k Series, g rollout.Gate) float64 {
 	share := g.Share
-	if g.DryRun {
+	if share == 0 { // it spends nothing of the budget
 		share = 1 / float64(len(b.rules.Gates))
 	}
 	sources := len(b.rules.Segments)
@@ -109,21 +106,18 @@ func (b bench) prior(k Series, g rollout.Gate) float64 {
 }
 
 func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
-	c := b.step.Cells[k]
-	if c == nil {
-		c = new(Cell)
-	}
+	c := b.votes(k)
 	m, at := of(g), placeOf(g, b.step)
 	n := m.trials(at, c)
 	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(), Missing: -1, Low: 1, High: -1,
-		Applies: g.In(b.step.Mode) && (k.Segment == "" || n >= g.MinRequests)}
+		Applies: g.In(b.step.Mode) && at.compares() && (k.Segment == "" || n >= g.MinRequests)}
 	if p := b.checkpoint.Series[k]; p != nil {
 		r.LogFail = p.logE()
 	}
-	if n > 0 && (at.paired || at.w > 0 && at.w < 1) {
+	if n > 0 && at.compares() {
 		r.LogPass = m.pass(at, c)
 	}
-	b.decide(&r, at, c, n)
+	b.decide(&r, k, at, n)
 	if b.full && n > 0 && r.Applies {
 		r.Estimate, r.Low, r.High = m.estimate(at, c, b.rules.Alpha)
 		b.forecast(&r, at, c, n)
@@ -132,12 +126,15 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 }
 
 // decide gives the verdict and the sentence.
-func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
-	g, level := r.Gate, math.Log(1/b.rules.Alpha)
+func (b bench) decide(r *rollout.GateReport, k Series, at place, n int64) {
+	g, level, c := r.Gate, math.Log(1/b.rules.Alpha), b.votes(k)
 	r.Verdict = rollout.Inconclusive
 	says := ""
 	if b.words {
-		says = found(g, at, c, b.step.Slow)
+		says = b.found(g, at, c)
+		if all := of(g).trials(at, b.events(k)); b.step.Firsts != nil && n < all-all/10 {
+			says = "of each routing key the first request at this step: " + says
+		}
 	}
 	switch {
 	case !g.In(b.step.Mode):
@@ -146,9 +143,11 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Why = "void: the split is broken"
 	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
 		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
-		r.Verdict, r.Why = rollout.Fail, says+": shown to be worse"
+		b.fail(r, k, "")
+	case !at.compares():
+		r.Why = fmt.Sprintf("all requests go to one arm at %s: there is nothing to compare", b.step.Weight)
 	case !r.Applies:
-		r.Why = fmt.Sprintf("%s of the %s requests that a cohort must have to be judged", Number(n), Number(g.MinRequests))
+		r.Why = fmt.Sprintf("%s of the %s %s that a cohort must have to be judged", Number(n), Number(g.MinRequests), unit(at))
 	case b.crowded(g):
 		r.Why = "too many keys have had a bad event to tell new ones apart: no pass any more; promote by hand, or roll back and retry"
 	case n == 0 && g.Metric == rollout.TailLatency && b.step.Slow == 0:
@@ -156,12 +155,55 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 	case n == 0:
 		r.Why = "nothing to judge yet"
 	case n < g.MinRequests:
-		r.Why = fmt.Sprintf("%s; %s of %s requests", says, Number(n), Number(g.MinRequests))
+		r.Why = fmt.Sprintf("%s: %s of at least %s %s", says, Number(n), Number(g.MinRequests), unit(at))
 	case r.LogPass >= level:
-		r.Verdict, r.Why = rollout.Pass, says+": shown to be within the margin"
+		r.Verdict, r.Why = rollout.Pass, says+": "+concluded(g, rollout.Pass)
 	default:
-		r.Why = says + ": not enough evidence either way"
+		r.Why = says + ": " + concluded(g, rollout.Inconclusive)
 	}
+}
+
+// votes are the counts that a pass stands on, events those of a fail.
+func (b bench) votes(k Series) *Cell {
+	if b.step.Firsts != nil {
+		return cellIn(b.step.Firsts, k)
+	}
+	return b.events(k)
+}
+
+func (b bench) events(k Series) *Cell { return cellIn(b.step.Cells, k) }
+
+func cellIn(cells map[Series]*Cell, k Series) *Cell {
+	if c := cells[k]; c != nil {
+		return c
+	}
+	return new(Cell)
+}
+
+// fail gives the verdict, with the counts that it stands on. It needs no least number of
+// requests: a cohort that is shown to be worse is judged, however small it is.
+func (b bench) fail(r *rollout.GateReport, k Series, with string) {
+	c := b.events(k)
+	r.Verdict, r.Counts, r.Applies = rollout.Fail, c.counts(), true
+	if b.words {
+		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), c) + ": " + with + concluded(r.Gate, rollout.Fail) + b.overall()
+	}
+}
+
+// found says what a gate has counted at the step.
+func (b bench) found(g rollout.Gate, at place, c *Cell) string {
+	if of(g).trials(at, c) == 0 {
+		return "nothing is counted at this step yet"
+	}
+	return found(g, at, c, b.step.Slow)
+}
+
+// overall tells of evidence that came at other steps, too.
+func (b bench) overall() string {
+	if len(b.checkpoint.Counts.Steps) > 1 || b.checkpoint.Counts.Steps[b.entered] == nil {
+		return ", with what was counted at the steps before"
+	}
+	return ""
 }
 
 func (b bench) crowded(g rollout.Gate) bool {
@@ -184,7 +226,7 @@ func (b bench) condemn(j *rollout.Judgement) {
 	}
 	worst := -1
 	for i, r := range j.Gates {
-		if !inBudget(r.Gate) {
+		if !r.Gate.Spends() {
 			continue
 		}
 		if r.Verdict == rollout.Fail {
@@ -198,21 +240,8 @@ func (b bench) condemn(j *rollout.Judgement) {
 		return
 	}
 	r := &j.Gates[worst]
-	r.Verdict = rollout.Fail
-	if b.words {
-		r.Why = found(r.Gate, placeOf(r.Gate, b.step), b.cell(r), b.step.Slow) + ": with the other gates' evidence shown to be worse"
-	}
-}
-
-func (b bench) cell(r *rollout.GateReport) *Cell {
-	for i, g := range b.rules.Gates {
-		if g.Name() == r.Gate.Name() {
-			if c := b.step.Cells[Series{i, r.Segment}]; c != nil {
-				return c
-			}
-		}
-	}
-	return new(Cell)
+	i := slices.IndexFunc(b.rules.Gates, func(g rollout.Gate) bool { return g.Name() == r.Gate.Name() })
+	b.fail(r, Series{i, r.Segment}, "with the other gates' evidence ")
 }
 
 func (c *Cell) counts() rollout.GateCounts {
@@ -222,47 +251,52 @@ func (c *Cell) counts() rollout.GateCounts {
 	return out
 }
 
-// farthest is how many times as much evidence a forecast looks ahead.
-const farthest = 1 << 14
+// A forecast looks ahead as far as farthest times what there is, and mostTrials in all.
+const (
+	farthest   = 1 << 14
+	mostTrials = 1 << 32
+)
 
 // forecast says how many more requests a pass takes if all goes on as at this step.
 func (b bench) forecast(r *rollout.GateReport, at place, c *Cell, n int64) {
-	m, level := of(r.Gate), math.Log(1/b.rules.Alpha)
-	enough := func(times float64) bool {
-		grown := c.times(times)
-		return m.pass(at, &grown) >= level && m.trials(at, &grown) >= r.Gate.MinRequests
-	}
 	switch {
 	case r.Verdict == rollout.Pass:
 		r.Missing = 0
 		return
-	case r.Verdict == rollout.Fail || !enough(farthest):
+	case r.Verdict == rollout.Fail || b.void || b.crowded(r.Gate):
 		return
 	}
-	times := bound(1, farthest, func(k float64) bool { return !enough(k) })
-	r.Missing = max(int64(math.Ceil((times-1)*float64(n))), 1)
+	m, level := of(r.Gate), math.Log(1/b.rules.Alpha)
+	most := int(min(farthest*n, mostTrials-n))
+	more := sort.Search(most, func(more int) bool {
+		grown := c.times(1 + float64(more)/float64(n))
+		return n+int64(more) >= r.Gate.MinRequests && m.pass(at, &grown) >= level
+	})
+	if more >= most {
+		return
+	}
+	r.Missing = int64(more)
 	if seconds := b.step.Gathered.Seconds(); seconds > 0 {
 		r.Expected = time.Duration(float64(r.Missing) / float64(n) * seconds * float64(time.Second))
 	}
 }
 
-// times returns the cell with k times the counts.
+// times returns the cell with k times the counts; the distributions stay as they are.
 func (c *Cell) times(k float64) Cell {
 	x := func(n int64) int64 { return int64(math.Round(float64(n) * k)) }
 	return Cell{ChampionLive: x(c.ChampionLive), ChampionBad: x(c.ChampionBad), ChallengerLive: x(c.ChallengerLive), ChallengerBad: x(c.ChallengerBad),
-		Pairs: x(c.Pairs), ChallengerOnly: x(c.ChallengerOnly), ChampionOnly: x(c.ChampionOnly),
+		Pairs: x(c.Pairs), ChallengerOnly: x(c.ChallengerOnly), ChampionOnly: x(c.ChampionOnly), Both: x(c.Both),
 		Shift: Moments{N: x(c.Shift.N), Sum: x(c.Shift.Sum), Squares: x(c.Shift.Squares)}, Scores: c.Scores}
 }
 
-// split reports whether the split can be trusted, in words where they are wanted.
-func (c *Checkpoint) split(words bool) rollout.SplitReport {
+// split reports whether the split can be trusted.
+func (c *Checkpoint) split() rollout.SplitReport {
 	r := rollout.SplitReport{Void: c.Void, LogEvidence: c.mismatch()}
 	for _, f := range c.Counts.Keys {
 		r.Champion += f.Champion
 		r.Challenger += f.Challenger
 	}
 	switch {
-	case !words:
 	case r.Void:
 		r.Why = "keys, or results that are missing, do not fall on the arms as the weight says: no verdict counts and the rollout holds; " +
 			"look at what is lost behind the split, then roll back and retry"

@@ -1,18 +1,13 @@
 package gate
 
-import (
-	"math"
-
-	"gonum.org/v1/gonum/mathext"
-)
+import "math"
 
 // limit tests a rate against a fixed largest one by a beta mixture: the likelihood of the
 // counts, averaged over all rates on the far side of the limit, over that at the limit. It
 // holds for the running average, so it has no bets that are shared: see Pool.
 type limit struct{ max float64 }
 
-func (limit) prior() []float64                { return nil }
-func (limit) gains(place, *Cell, []float64)   {}
+func (limit) gains(place, *Cell) []float64    { return nil }
 func (limit) trials(_ place, c *Cell) int64   { return c.Pairs }
 func (l limit) pass(_ place, c *Cell) float64 { return l.below(rateOf(c)) }
 
@@ -21,26 +16,45 @@ func rateOf(c *Cell) (bad, good float64) {
 }
 
 // above returns ln of the evidence that the rate is above the limit.
-func (l limit) above(bad, good float64) float64 {
-	return logBeta(bad+1, good+1) + logTail(good+1, bad+1, 1-l.max) - math.Log(1-l.max) - l.at(bad, good)
-}
+func (l limit) above(bad, good float64) float64 { return oneSided(good, bad, 1-l.max, l.max) }
 
 // below returns ln of the evidence that the rate is below the limit.
-func (l limit) below(bad, good float64) float64 {
-	return logBeta(bad+1, good+1) + logTail(bad+1, good+1, l.max) - math.Log(l.max) - l.at(bad, good)
-}
+func (l limit) below(bad, good float64) float64 { return oneSided(bad, good, l.max, 1-l.max) }
 
-// logTail returns ln of the regularized incomplete beta function. Close to the smallest
-// float its digits are made up, and so would be the evidence: there it counts as none.
-func logTail(a, b, x float64) float64 {
-	const exact = 1e-290
-	if tail := mathext.RegIncBeta(a, b, x); tail >= exact {
-		return math.Log(tail)
+// oneSided returns ln of (1/x)·∫₀ˣ pᵃ(1−p)ᵇ dp / xᵃyᵇ, y = 1−x. Of the two parts of the beta
+// integral the smaller one is a continued fraction times xᵃ⁺¹yᵇ⁺¹, so that what would be too
+// small to write cancels.
+func oneSided(a, b, x, y float64) float64 {
+	a, b = a+1, b+1
+	if x < (a+1)/(a+b+2) {
+		return math.Log(y / a * betaFraction(a, b, x))
 	}
-	return math.Inf(-1)
+	whole := logBeta(a, b) - a*math.Log(x) - (b-1)*math.Log(y)
+	beyond := math.Log(y / b * betaFraction(b, a, y))
+	return whole + math.Log1p(-math.Exp(beyond-whole))
 }
 
-func (l limit) at(bad, good float64) float64 { return bad*math.Log(l.max) + good*math.Log1p(-l.max) }
+// betaFraction is the continued fraction of the incomplete beta function,
+// Bₓ(a, b) = xᵃ(1−x)ᵇ/a · fraction, for x under about the mean a/(a+b), by Lentz' method
+// (DLMF 8.17.22). It takes about √(a+b) rounds at the mean, and few far from it.
+func betaFraction(a, b, x float64) float64 {
+	const enough, rounds = 1e-15, 1_000_000
+	c, d := 1.0, 1/(1-(a+b)*x/(a+1))
+	f := d
+	for m := 1.0; m < rounds; m++ {
+		step := func(term float64) float64 {
+			d = 1 / (1 + term*d)
+			c = 1 + term/c
+			f *= c * d
+			return math.Abs(c*d - 1)
+		}
+		step(m * (b - m) * x / ((a + 2*m - 1) * (a + 2*m)))
+		if step(-(a+m)*(a+b+m)*x/((a+2*m)*(a+2*m+1))) < enough {
+			break
+		}
+	}
+	return f
+}
 
 // estimate is of the rate; the interval is Robbins': all p that the whole mixture does not
 // refute (Howard, Ramdas, McAuliffe and Sekhon 2021, arXiv 1810.08240). It assumes a rate

@@ -9,16 +9,18 @@ import (
 // place is where a cell was counted.
 type place struct {
 	paired bool
-	// w is the challenger's share of live traffic, over 0 and under 1 where not paired.
+	// w is the challenger's share of live traffic.
 	w float64
 }
 
+// compares tells whether both arms have a part in what was counted.
+func (p place) compares() bool { return p.paired || p.w > 0 && p.w < 1 }
+
 // method is the statistics of one kind of gate.
 type method interface {
-	// prior is the wealth on each bet against the challenger before the first count.
-	prior() []float64
-	// gains adds to dst the natural logarithm of what each bet wins on c.
-	gains(at place, c *Cell, dst []float64)
+	// gains returns the natural logarithm of what each bet against the challenger wins on c:
+	// that of none first, which is 0. A method without bets returns nil.
+	gains(at place, c *Cell) []float64
 	// pass returns the natural logarithm of the evidence that the challenger is no worse
 	// than the margin.
 	pass(at place, c *Cell) float64
@@ -50,6 +52,12 @@ func of(g rollout.Gate) method {
 // bound returns the edge between the m for which holds(m) and those for which it does
 // not: it holds at lo's side. Where it holds nowhere that is lo, where everywhere hi.
 func bound(lo, hi float64, holds func(m float64) bool) float64 {
+	switch {
+	case !holds(lo):
+		return lo
+	case holds(hi):
+		return hi
+	}
 	for range 50 {
 		if m := (lo + hi) / 2; holds(m) {
 			lo = m
@@ -78,9 +86,10 @@ func rateTrials(at place, c *Cell) int64 {
 
 // ratio tests a relative margin by whose the bad requests are: under "no worse than
 // (1+m) times the champion" the next one is the challenger's with probability w′ at most,
-// w′ = w(1+m)/(w(1+m)+1−w), whatever the rates do. Pairs count where one arm alone was
-// bad, with w = ½: the sequential form of McNemar's test. After Lindon and Malek,
-// "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022.
+// w′ = w(1+m)/(w(1+m)+1−w), whatever the rates do. After Lindon and Malek, "Anytime-Valid
+// Inference for Multinomial Count Data", NeurIPS 2022. For pairs w = ½: where m = 0 that is
+// the sequential form of McNemar's test, for which a pair that is bad on both arms is none.
+// Where m > 0 it is one: the more of them, the more may be bad on the challenger alone.
 type ratio struct{ margin float64 }
 
 // The relative risks that are bet on: the challenger's over the largest that is allowed.
@@ -88,8 +97,6 @@ var (
 	worseRisks  = []float64{1.1, 1.25, 1.5, 2, 3, 5, 8}
 	betterRisks = []float64{.95, .9, .8, .65, .5, .3, .15}
 )
-
-func (ratio) prior() []float64 { return withIdle(len(worseRisks)) }
 
 func (r ratio) share(at place) float64 {
 	w := at.w
@@ -99,36 +106,39 @@ func (r ratio) share(at place) float64 {
 	return w * (1 + r.margin) / (w*(1+r.margin) + 1 - w)
 }
 
-// win returns what the bet on relative risk r wins: ln of θ/w and of (1−θ)/(1−w) for each
-// event, where θ = wr/(wr+1−w).
-func win(w, risk, challenger, champion float64) float64 {
+// win returns what the bet on a relative risk wins on the cell: ln of A = θ/w′ for each bad
+// request of the challenger, of B = (1−θ)/(1−w′) for one of the champion, θ = w′r/(w′r+1−w′).
+// With λ = A−1 that is 1+λ and 1−λ(1+m), so a pair that is bad on both wins 1−λm = A+B−1.
+func (r ratio) win(at place, c *Cell, risk float64) float64 {
+	w := r.share(at)
+	challenger, champion := c.discordant(at)
 	norm := math.Log(w*risk + 1 - w)
-	return challenger*(math.Log(risk)-norm) - champion*norm
+	gain := challenger*(math.Log(risk)-norm) - champion*norm
+	if at.paired {
+		gain += float64(c.Both) * (math.Log((1-w)*risk+w) - norm)
+	}
+	return gain
 }
 
-func (r ratio) gains(at place, c *Cell, dst []float64) {
-	challenger, champion := c.discordant(at)
-	for i, risk := range worseRisks {
-		dst[i+1] += win(r.share(at), risk, challenger, champion)
+func (r ratio) gains(at place, c *Cell) []float64 {
+	gains := []float64{0}
+	for _, risk := range worseRisks {
+		gains = append(gains, r.win(at, c, risk))
 	}
+	return gains
 }
 
 func (r ratio) pass(at place, c *Cell) float64 { return r.mean(at, c, betterRisks) }
 
 func (r ratio) mean(at place, c *Cell, risks []float64) float64 {
-	challenger, champion := c.discordant(at)
-	logs := make([]float64, len(risks))
-	for i, risk := range risks {
-		logs[i] = win(r.share(at), risk, challenger, champion)
-	}
-	return logMean(logs)
+	return meanOver(risks, func(risk float64) float64 { return r.win(at, c, risk) })
 }
 
 // estimate is of the ratio of the rates, the challenger's over the champion's.
 func (r ratio) estimate(at place, c *Cell, alpha float64) (is, low, high float64) {
 	challenger, champion := c.discordant(at)
 	if at.paired {
-		is = challenger / champion
+		is = (challenger + float64(c.Both)) / (champion + float64(c.Both))
 	} else {
 		is = challenger / float64(c.ChallengerLive) / (champion / float64(c.ChampionLive))
 	}
@@ -136,10 +146,16 @@ func (r ratio) estimate(at place, c *Cell, alpha float64) (is, low, high float64
 		return 0, 1, -1
 	}
 	level := math.Log(2 / alpha)
-	const least, most = -9.0, 9.0 // of ln(1+m)
-	low = math.Exp(bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.mean(at, c, worseRisks) >= level }))
-	high = math.Exp(bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.pass(at, c) < level }))
-	return is, low, high
+	const least, most = -9.0, 9.0 // of ln(1+m): 8,103 stands for no upper bound, as few bad events have none
+	low = bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.mean(at, c, worseRisks) >= level })
+	high = bound(least, most, func(m float64) bool { return ratio{math.Expm1(m)}.pass(at, c) < level })
+	switch {
+	case low == least && high == most:
+		return is, 1, -1
+	case low == least:
+		return is, 0, math.Exp(high)
+	}
+	return is, math.Exp(low), math.Exp(high)
 }
 
 func (ratio) trials(at place, c *Cell) int64 { return rateTrials(at, c) }
@@ -153,8 +169,6 @@ type difference struct{ margin float64 }
 
 // strengths are the bets, as parts of the largest that can't lose all.
 var strengths = []float64{.95, .7, .5, .35, .25, .18, .125, .09, .06, .04, .03, .02, .015}
-
-func (difference) prior() []float64 { return withIdle(len(strengths)) }
 
 // payoff is what can happen to a request, for the challenger and against it: the values
 // of X, and how often each came.
@@ -182,11 +196,12 @@ func (p payoff) below(g, m float64) float64 {
 	return p.upN*math.Log1p(-l*(p.up-m)) + p.downN*math.Log1p(l*(p.down+m)) + p.nothingN*math.Log1p(l*m)
 }
 
-func (d difference) gains(at place, c *Cell, dst []float64) {
-	p := d.payoff(at, c)
-	for i, g := range strengths {
-		dst[i+1] += p.above(g, d.margin)
+func (d difference) gains(at place, c *Cell) []float64 {
+	p, gains := d.payoff(at, c), []float64{0}
+	for _, g := range strengths {
+		gains = append(gains, p.above(g, d.margin))
 	}
+	return gains
 }
 
 func (d difference) pass(at place, c *Cell) float64 {
@@ -220,8 +235,12 @@ func (d difference) estimate(at place, c *Cell, alpha float64) (is, low, high fl
 	below := func(m float64) bool {
 		return meanOver(strengths, func(g float64) float64 { return p.below(g, m) }) < level
 	}
-	const edge = 1 - 1e-9
-	return is, bound(-edge, edge, above), bound(-edge, edge, below)
+	const edge = 1 - hair
+	return is, bound(-edge, edge, above) - hair, bound(-edge, edge, below) + hair
 }
+
+// hair keeps the search for an interval off the ends of what can be, where bets have no
+// limit. The interval is wider by as much.
+const hair = 1e-9
 
 func (difference) trials(at place, c *Cell) int64 { return rateTrials(at, c) }

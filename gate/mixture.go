@@ -2,7 +2,6 @@ package gate
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -19,31 +18,35 @@ type Mixture struct {
 // bet that lost for an hour must win all of that back before a late regression shows.
 const sharing = 1.0 / 600
 
-// add lets each bet's wealth grow by the factor exp(gains), none where gains is nil, then
-// returns a part of all wealth to the prior: as much as passed seconds do. Both the factors
-// and the sharing are fixed before the counts behind gains are seen, so what was fair stays
-// fair.
-func (m *Mixture) add(prior, gains []float64, passed time.Duration) {
-	if len(prior) == 0 {
+// grow multiplies each bet's wealth by the factor exp(gains). Where other bets were made
+// so far, at a step with a margin of the other kind, all wealth goes to the prior first.
+// Shares are dealt before the counts behind gains are seen, so what was fair stays fair.
+func (m *Mixture) grow(gains []float64) {
+	if len(gains) == 0 {
 		return
 	}
-	if len(m.Shares) != len(prior) {
-		m.Shares = slices.Clone(prior)
+	if len(m.Shares) != len(gains) {
+		m.Shares = withIdle(len(gains) - 1)
 	}
-	if gains != nil {
-		logs := make([]float64, len(prior))
-		for i, share := range m.Shares {
-			logs[i] = math.Log(share) + gains[i]
-		}
-		total := logSum(logs)
-		m.LogE += total
-		for i := range m.Shares {
-			m.Shares[i] = math.Exp(logs[i] - total)
-		}
+	logs := make([]float64, len(gains))
+	for i, share := range m.Shares {
+		logs[i] = math.Log(share) + gains[i]
+	}
+	total := logSum(logs)
+	m.LogE += total
+	for i := range m.Shares {
+		m.Shares[i] = math.Exp(logs[i] - total)
+	}
+}
+
+// share returns a part of all wealth to the prior: as much as passed seconds do.
+func (m *Mixture) share(passed time.Duration) {
+	if len(m.Shares) == 0 {
+		return
 	}
 	back := -math.Expm1(passed.Seconds() * math.Log1p(-sharing))
-	for i := range m.Shares {
-		m.Shares[i] = (1-back)*m.Shares[i] + back*prior[i]
+	for i, prior := range withIdle(len(m.Shares) - 1) {
+		m.Shares[i] = (1-back)*m.Shares[i] + back*prior
 	}
 }
 

@@ -9,9 +9,6 @@ type shift struct{ max, bound float64 }
 
 var shiftBets = []float64{.9, 1. / 2, 1. / 4, 1. / 8, 1. / 16, 1. / 32, 1. / 64, 1. / 128}
 
-// prior has the bets on a shift upwards before those downwards.
-func (shift) prior() []float64 { return withIdle(2 * len(shiftBets)) }
-
 // above is what the bet l wins that the mean of values in [−bound, bound], of which n have
 // these sums, is above m; −bound < m.
 func (s shift) above(l, n, sum, squares, m float64) float64 {
@@ -21,12 +18,13 @@ func (s shift) above(l, n, sum, squares, m float64) float64 {
 	return l*xi + (math.Log1p(-l)+l)*xi2
 }
 
-func (s shift) gains(_ place, c *Cell, dst []float64) {
+func (s shift) gains(_ place, c *Cell) []float64 {
 	n, sum, squares := c.Shift.of(s.bound)
-	for i, l := range shiftBets {
-		dst[1+i] += s.above(l, n, sum, squares, s.max)
-		dst[1+len(shiftBets)+i] += s.above(l, n, -sum, squares, s.max)
+	gains := []float64{0}
+	for _, l := range shiftBets {
+		gains = append(gains, s.above(l, n, sum, squares, s.max), s.above(l, n, -sum, squares, s.max))
 	}
+	return gains
 }
 
 // pass needs both sides: the mean below max, and above −max.
@@ -45,11 +43,16 @@ func (s shift) estimate(_ place, c *Cell, alpha float64) (is, low, high float64)
 		return 0, 1, -1
 	}
 	level := math.Log(2 / alpha)
-	edge := s.bound * (1 - 1e-9)
+	// Nearer to −bound no bet is small enough; what is shown at the edge is shown there too.
+	edge := s.bound * (1 - 2*shiftBets[len(shiftBets)-1])
 	least := func(sum float64) float64 {
-		return bound(-edge, edge, func(m float64) bool {
+		m := bound(-edge, edge, func(m float64) bool {
 			return meanOver(shiftBets, func(l float64) float64 { return s.above(l, n, sum, squares, m) }) >= level
 		})
+		if m == -edge {
+			return -s.bound
+		}
+		return m
 	}
 	return sum / n, least(sum), -least(-sum)
 }

@@ -1,7 +1,9 @@
 package gate
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/understudy-serving/understudy/rollout"
 )
@@ -30,6 +32,15 @@ func (f *Fall) Add(o Fall) {
 // voidAt is the evidence at which a split counts as broken: once in a thousand rollouts by
 // chance.
 const voidAt = 1000
+
+// mismatches returns ln of the evidence of all weights together, in their order: sums of
+// floats hang on it.
+func mismatches(falls map[rollout.Weight]Fall) (log float64) {
+	for _, w := range slices.Sorted(maps.Keys(falls)) {
+		log += mismatch(falls[w], float64(w)/float64(rollout.FullWeight))
+	}
+	return log
+}
 
 // mismatch returns ln of the evidence that f did not fall with the challenger's share w:
 // a beta mixture around w. Lindon and Malek, arXiv 2011.03567.

@@ -39,12 +39,13 @@ func percent(share float64) string {
 	return figure(100*share) + "%"
 }
 
-// figure writes v to three significant digits, without an exponent.
+// figure writes v to three significant digits, without an exponent where it can.
 func figure(v float64) string {
-	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+	size := math.Abs(v)
+	if !(size >= 1e-6 && size < 1e15) {
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
-	places := min(max(2-int(math.Floor(math.Log10(math.Abs(v)))), 0), 6)
+	places := min(max(2-int(math.Floor(math.Log10(size))), 0), 8)
 	text := strconv.FormatFloat(v, 'f', places, 64)
 	if strings.Contains(text, ".") {
 		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
@@ -52,39 +53,41 @@ func figure(v float64) string {
 	return text
 }
 
-// share writes "12 of 3,400 (0.35%)".
-func shareOf(part, whole int64) string {
+// portion writes " (0.35%)"; nothing of nothing.
+func portion(part, whole int64) string {
 	if whole == 0 {
-		return "none"
+		return ""
 	}
-	return fmt.Sprintf("%s of %s (%s)", Number(part), Number(whole), percent(float64(part)/float64(whole)))
+	return " (" + percent(float64(part)/float64(whole)) + ")"
 }
 
-// found says what a gate has counted at the step, and what it may be.
+// found says what a gate has counted at the step, and what it allows.
 func found(g rollout.Gate, at place, c *Cell, slow time.Duration) string {
 	switch g.Metric {
 	case rollout.Disagreement:
-		return fmt.Sprintf("%s pairs disagree, %s are allowed", shareOf(c.ChallengerOnly, c.Pairs), percent(g.Limit))
+		return fmt.Sprintf("%s of %s pairs disagree%s; allowed is up to %s", Number(c.ChallengerOnly), Number(c.Pairs), portion(c.ChallengerOnly, c.Pairs), percent(g.Limit))
 	case rollout.ScoreShift:
 		n, sum, _ := c.Shift.of(g.Range)
-		return fmt.Sprintf("%s moved by %s on average over %s pairs, ±%s is allowed", g.Output, figure(sum/max(n, 1)), Number(c.Shift.N), figure(g.Limit))
+		return fmt.Sprintf("%s moved by %s on average over %s pairs; allowed is up to %s either way", g.Output, figure(sum/max(n, 1)), Number(c.Shift.N), figure(g.Limit))
 	case rollout.Drift:
 		d := c.Scores.compare()
-		return fmt.Sprintf("PSI of %s is %s over %s pairs (by chance about %s), %s is allowed; Jensen-Shannon %s bits, Wasserstein %s standard deviations",
-			g.Output, figure(d.PSI), Number(drift{}.trials(at, c)), figure(d.Expected), figure(g.Limit), figure(d.JensenShannon), figure(d.Wasserstein))
+		return fmt.Sprintf("PSI of %s is %s over %s pairs (by chance about %s), Jensen-Shannon %s bits, Wasserstein %s standard deviations; allowed is a PSI up to %s",
+			g.Output, figure(d.PSI), Number(drift{}.trials(at, c)), figure(d.Expected), figure(d.JensenShannon), figure(d.Wasserstein), figure(g.Limit))
 	}
-	what := "failed"
+	challenger, champion := "failed", ""
 	switch g.Metric {
 	case rollout.SlowRate:
-		what = "slower than " + Span(g.SlowerThan)
+		challenger = "took over " + Span(g.SlowerThan)
 	case rollout.TailLatency:
-		what = fmt.Sprintf("slower than the champion's p99 of %s (challenger: %s)", Span(slow), Span(Tolerated(g, slow)))
+		challenger, champion = "took over "+Span(Tolerated(g, slow)), " over its p99 of "+Span(slow)
 	}
 	if at.paired {
-		return fmt.Sprintf("of %s pairs the challenger alone %s in %s, the champion alone in %s; %s", Number(c.Pairs), what,
-			Number(c.ChallengerOnly), Number(c.ChampionOnly), allowed(g))
+		return fmt.Sprintf("of %s pairs %s %s on the challenger alone, %s%s on the champion alone, %s on both; %s",
+			Number(c.Pairs), Number(c.ChallengerOnly), challenger, Number(c.ChampionOnly), champion, Number(c.Both), allowed(g))
 	}
-	return fmt.Sprintf("%s: challenger %s, champion %s; %s", what, shareOf(c.ChallengerBad, c.ChallengerLive), shareOf(c.ChampionBad, c.ChampionLive), allowed(g))
+	return fmt.Sprintf("%s of the challenger's %s requests %s%s, %s of the champion's %s%s%s; %s",
+		Number(c.ChallengerBad), Number(c.ChallengerLive), challenger, portion(c.ChallengerBad, c.ChallengerLive),
+		Number(c.ChampionBad), Number(c.ChampionLive), champion, portion(c.ChampionBad, c.ChampionLive), allowed(g))
 }
 
 // Tolerated is the latency that the challenger may have where the champion has slow.
@@ -95,9 +98,37 @@ func Tolerated(g rollout.Gate, slow time.Duration) time.Duration {
 func allowed(g rollout.Gate) string {
 	switch {
 	case g.Metric == rollout.TailLatency:
-		return "no more of them are allowed"
+		return "allowed is no larger share"
 	case g.Relative:
-		return percent(g.Margin) + " more are allowed"
+		return "allowed is up to " + percent(g.Margin) + " more"
 	}
-	return figure(100*g.Margin) + "pp more are allowed"
+	return "allowed is up to " + figure(100*g.Margin) + "pp more"
+}
+
+// concluded says what a verdict means for what a gate has found.
+func concluded(g rollout.Gate, v rollout.Verdict) string {
+	shown, is := "shown to be ", "worse"
+	switch g.Metric {
+	case rollout.Drift:
+		shown, is = "", "more"
+	case rollout.Disagreement, rollout.ScoreShift:
+		is = "more"
+	}
+	switch {
+	case v == rollout.Fail:
+		return shown + is + " than allowed"
+	case v == rollout.Pass:
+		return shown + "no " + is + " than allowed"
+	case g.Metric == rollout.Drift:
+		return "no further over the limit than chance explains"
+	}
+	return "not enough evidence either way"
+}
+
+// unit is what a gate counts.
+func unit(at place) string {
+	if at.paired {
+		return "pairs"
+	}
+	return "requests"
 }

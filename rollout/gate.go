@@ -52,7 +52,7 @@ type Gate struct {
 	SlowerThan time.Duration `json:"slower_than,omitempty"`
 	// Horizon is the age since routing at which a request is judged, the same for both arms.
 	Horizon time.Duration `json:"horizon"`
-	// Share is the gate's part of Rules.Alpha, over 0 to 1; 0 for a DryRun.
+	// Share is the gate's part of Rules.Alpha, over 0 to 1; 0 for one that does not spend it.
 	Share float64 `json:"share"`
 	// MinRequests is the least evidence at a step for a pass: requests of both arms, or pairs.
 	MinRequests int64 `json:"min_requests"`
@@ -77,6 +77,10 @@ func (g Gate) Name() string {
 func (g Gate) In(m Mode) bool {
 	return g.InShadow && m == ModeShadow || g.InCanary && m == ModeCanary
 }
+
+// Spends tells whether the gate can spend the budget of false rollbacks. A dry run can't,
+// nor one that only holds; and drift is no test that a budget could bound.
+func (g Gate) Spends() bool { return !g.DryRun && g.OnFail == RollBack && g.Metric != Drift }
 
 // Paired tells whether the gate's evidence is pairs of predictions for the same request:
 // always in shadow, and in canary for those metrics that compare predictions.

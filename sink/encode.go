@@ -58,8 +58,8 @@ type places [payloads]bool
 
 func (p places) any() bool { return p != places{} }
 
-// encoder makes records of exchanges. It reuses its scratch buffers, so that a record
-// costs one allocation, and serves one goroutine.
+// encoder makes records of exchanges. It reuses its buffers, so that a record costs no
+// allocation, and serves one goroutine.
 type encoder struct {
 	// limit is the largest record in bytes.
 	limit    int
@@ -67,12 +67,37 @@ type encoder struct {
 	head     []byte
 	arms     [payloads][]byte // what stands beside each payload; nothing for the request
 	tail     []byte
+	specs    [payloads]wireSpec
 	part     []byte
+	records  []byte // those since the last reset
+}
+
+// The buffer of records: what it begins with, and how large it may stay.
+const (
+	recordsLeast = 64 << 10
+	recordsMost  = 4 << 20
+)
+
+// reset says that nobody needs the records any more that encode has returned.
+func (e *encoder) reset() {
+	if e.records = e.records[:0]; cap(e.records) > recordsMost {
+		e.records = nil
+	}
+}
+
+// room returns an empty slice of capacity n.
+func (e *encoder) room(n int) []byte {
+	used := len(e.records)
+	if n > cap(e.records)-used {
+		e.records, used = make([]byte, 0, max(n, recordsLeast, 2*cap(e.records))), 0
+	}
+	e.records = e.records[:used+n]
+	return e.records[used : used : used+n]
 }
 
 // encode returns x as a record of at most limit bytes, without what the model's policy
 // leaves out, and whether payloads were replaced by digests: those that a consumer could not decode, and the largest ones
-// of a record over the limit. x stays the caller's.
+// of a record over the limit. x stays the caller's; the record is good until reset.
 func (e *encoder) encode(x *rollout.Exchange) (record []byte, cut bool) {
 	var bad places
 	var found [payloads]*recordv1.Digest
@@ -88,8 +113,8 @@ func (e *encoder) encode(x *rollout.Exchange) (record []byte, cut bool) {
 		e.tail = appendBytes(e.tail, fieldRedaction, note)
 	}
 	for {
-		e.arms[inChampion] = appendArm(e.arms[inChampion][:0], &x.Champion, bad[inChampion])
-		e.arms[inChallenger] = appendArm(e.arms[inChallenger][:0], &x.Challenger, bad[inChallenger])
+		e.arms[inChampion] = e.appendArm(inChampion, &x.Champion, bad[inChampion])
+		e.arms[inChallenger] = e.appendArm(inChallenger, &x.Challenger, bad[inChallenger])
 		out, digests := e.fit(in, bad, &found)
 		var worse places
 		if record, worse = e.assemble(in, out, digests); !worse.any() {
@@ -179,7 +204,7 @@ func (e *encoder) armSize(i int, response *rollout.Payload, out bool) int {
 // assemble writes the record without the payloads in out, and tells which of the
 // others no consumer could decode; the record is void then.
 func (e *encoder) assemble(in [payloads]*rollout.Payload, out places, cut []byte) (record []byte, bad places) {
-	b := make([]byte, 0, e.size(in, out, cut))
+	b := e.room(e.size(in, out, cut))
 	b = append(b, e.head...)
 	if in[inRequest] != nil && !out[inRequest] {
 		b, bad[inRequest] = splice(b, fieldRequest, in[inRequest], inferRequest)
@@ -228,12 +253,25 @@ func appendHead(b []byte, x *rollout.Exchange) []byte {
 	return appendSeconds(b, fieldReceivedAt, x.ReceivedAt.Unix(), x.ReceivedAt.Nanosecond())
 }
 
-// appendArm appends all of an arm's result but its response, whose absence it
-// explains where the bytes were no response.
-func appendArm(b []byte, c *rollout.Call, bad bool) []byte {
-	b = appendString(b, armTarget, c.Spec.Target)
-	b = appendString(b, armModel, c.Spec.Model)
-	b = appendString(b, armVersion, c.Spec.Version)
+// wireSpec is a spec as records have it: most have the one of the record before.
+type wireSpec struct {
+	of    rollout.Spec
+	bytes []byte
+}
+
+func (w *wireSpec) encode(spec rollout.Spec) []byte {
+	if w.of != spec {
+		b := appendString(w.bytes[:0], armTarget, spec.Target)
+		b = appendString(b, armModel, spec.Model)
+		w.of, w.bytes = spec, appendString(b, armVersion, spec.Version)
+	}
+	return w.bytes
+}
+
+// appendArm writes all of an arm's result but its response, whose absence it explains
+// where the bytes were no response.
+func (e *encoder) appendArm(place int, c *rollout.Call, bad bool) []byte {
+	b := append(e.arms[place][:0], e.specs[place].encode(c.Spec)...)
 	b = appendUint(b, armCode, uint64(c.Status.Code))
 	b = appendString(b, armMessage, c.Status.Message)
 	if c.Latency != 0 {

@@ -76,7 +76,9 @@ func consequence(g rollout.Gate) string {
 	case g.DryRun:
 		return "a dry run without effect"
 	case g.OnFail == rollout.Hold:
-		return "a fail holds; " + percent(100*g.Share) + " of alpha"
+		return "a fail holds"
+	case !g.Spends():
+		return "a fail rolls back, beside alpha: this one may fail by chance"
 	}
 	return "a fail rolls back; " + percent(100*g.Share) + " of alpha"
 }

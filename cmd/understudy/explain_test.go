@@ -26,7 +26,7 @@ var (
 
 // judgedViews are what `explain` has to tell of: one of each kind, by model.
 func judgedViews() []rollout.View {
-	return []rollout.View{canary(), fresh(), shadow(), spam(), void()}
+	return []rollout.View{inCanary(), fresh(), shadow(), spam(), void()}
 }
 
 // shadow rehearses: some gates pass, one does not apply, and none has failed.
@@ -56,7 +56,7 @@ func shadow() rollout.View {
 }
 
 // canary has a cohort that fails while all requests pass, and a gate on trial.
-func canary() rollout.View {
+func inCanary() rollout.View {
 	v := fraud()
 	v.Model, v.WaitingFor = "canary", "error-rate in region=eu and slow-rate to pass"
 	cohort := func(name string, verdict rollout.Verdict, bad int64, fail, pass float64) rollout.GateReport {
@@ -91,7 +91,7 @@ func canary() rollout.View {
 
 // void has a split that lost keys.
 func void() rollout.View {
-	v := canary()
+	v := inCanary()
 	v.Model, v.WaitingFor = "void", "an operator: the split can't be trusted"
 	j := v.Figures.Judgement
 	j.Gates, j.Shadow, j.LogEvidence = j.Gates[:1], nil, 3.7
@@ -150,7 +150,7 @@ func TestExplanationOfVeryLittle(t *testing.T) {
 }
 
 func TestManyCohortsAreNotAllListed(t *testing.T) {
-	v := canary()
+	v := inCanary()
 	j := &v.Figures.Judgement
 	for i := range 12 {
 		more := j.Gates[3]

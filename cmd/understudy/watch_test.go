@@ -75,7 +75,7 @@ func startWatch(args ...string) watching {
 
 func TestWatchFollowsChanges(t *testing.T) {
 	t.Setenv("TZ", "UTC")
-	rollouts := admintest.New(time.Now, fraud(), spam(), canary())
+	rollouts := admintest.New(time.Now, fraud(), spam(), inCanary())
 	url, err := serveAdmin(t.Cleanup, admin.Options{Rollouts: rollouts})
 	if err != nil {
 		t.Fatal(err)
