@@ -120,7 +120,7 @@ func typical() simulation.Setup {
 				gate(rollout.Gate{Metric: rollout.SlowRate, SlowerThan: 150 * time.Millisecond, Margin: 0.02}, 0.3),
 				gate(rollout.Gate{Metric: rollout.Disagreement, Limit: 0.02}, 0.3)}}},
 		Breaker: canary.BreakerOptions{ConsecutiveFailures: 10}, Timeout: second, CopyTimeout: 2 * second, Sample: rollout.FullWeight,
-		Horizon: 72 * time.Hour, Traffic: simulation.Traffic{RPS: 20, Users: 10_000, Champion: arm, Challenger: arm},
+		Horizon: 72 * time.Hour, Traffic: simulation.Traffic{RPS: 20, Users: 200_000, Champion: arm, Challenger: arm},
 	}
 }
 

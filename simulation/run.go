@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/understudy-serving/understudy/canary"
@@ -178,7 +179,7 @@ func (p *play) conclude() {
 		r.By = p.culprit(v)
 	default:
 		r.Outcome = cmp.Or(r.Outcome, Waiting)
-		r.By = v.WaitingFor
+		r.By = waitingFor(v)
 	}
 }
 
@@ -190,10 +191,34 @@ func (p *play) culprit(v rollout.View) string {
 		return "breaker"
 	case canary.GateActor:
 		failed, _ := v.Figures.Judgement.Decisive()
-		if failed.Segment != "" {
-			return failed.Gate.Name() + " (" + failed.Segment + ")"
-		}
-		return failed.Gate.Name()
+		return gateName(failed)
 	}
 	return "max_duration of " + gate.Span(p.live.State.Plan[p.step].MaxDuration)
+}
+
+// waitingFor names the gates and cohorts that keep the step; where none does, it waits for time
+// or requests.
+func waitingFor(v rollout.View) string {
+	var names []string
+	j := v.Figures.Judgement
+	switch {
+	case j.Split.Void:
+		return "a split that can be trusted"
+	case v.Breaker != canary.BreakerClosed:
+		return "breaker"
+	}
+	for _, r := range j.Holding() {
+		names = append(names, gateName(r))
+	}
+	if len(names) == 0 {
+		return "time or requests"
+	}
+	return strings.Join(names, ", ")
+}
+
+func gateName(r rollout.GateReport) string {
+	if r.Segment == "" {
+		return r.Gate.Name()
+	}
+	return r.Gate.Name() + " (" + r.Segment + ")"
 }
