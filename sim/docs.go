@@ -18,7 +18,7 @@ func writeDocs(ctx context.Context, f flags, results []result, t *table) error {
 		var row []score
 		for j, name := range judges {
 			t.begin("side by side: " + c.name + ": " + name)
-			row = append(row, duel(ctx, c, j, s.pick(8, 100), t.step))
+			row = append(row, duel(ctx, c, j, s.pick(8, 50), t.step))
 		}
 		scores = append(scores, row)
 	}
@@ -31,7 +31,7 @@ func writeDocs(ctx context.Context, f flags, results []result, t *table) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fill(page, map[string]string{"claims": claimsTable(results), "judges": judgesTable(scores, s.pick(8, 100))})
+	return fill(page, map[string]string{"claims": claimsTable(results), "judges": judgesTable(scores, s.pick(8, 50))})
 }
 
 // fill puts texts between their marks in a file: <!-- sim: name --> to <!-- sim: end -->.

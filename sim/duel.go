@@ -80,6 +80,9 @@ func perform(ctx context.Context, c scenario, judge int, seed uint64) simulation
 	} else {
 		s.Traffic.From = c.late
 	}
+	if s.Traffic.RPS < 1 {
+		s.Horizon = 6 * time.Hour // no need to wait for what does not come
+	}
 	switch judge {
 	case 1:
 		return compete(new(threshold), s, seed)
