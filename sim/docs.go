@@ -18,7 +18,7 @@ func writeDocs(ctx context.Context, f flags, results []result, t *table) error {
 		var row []score
 		for j, name := range judges {
 			t.begin("side by side: " + c.name + ": " + name)
-			row = append(row, duel(ctx, c, j, s.pick(8, 50), t.step))
+			row = append(row, duel(ctx, c, j, s.pick(10, 50), t.step))
 		}
 		scores = append(scores, row)
 	}
@@ -31,7 +31,7 @@ func writeDocs(ctx context.Context, f flags, results []result, t *table) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fill(page, map[string]string{"claims": claimsTable(results), "judges": judgesTable(scores, s.pick(8, 50))})
+	return fill(page, map[string]string{"claims": claimsTable(results, s), "judges": judgesTable(scores, s.pick(10, 50))})
 }
 
 // fill puts texts between their marks in a file: <!-- sim: name --> to <!-- sim: end -->.
@@ -53,8 +53,10 @@ func fill(file string, texts map[string]string) error {
 	return replace(file, []byte(page))
 }
 
-func claimsTable(results []result) string {
+func claimsTable(results []result, s sample) string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "\nThe %s form: chances are of at least 10,000 rollouts where nothing else is said, medians of at least %d.\n",
+		map[bool]string{true: "short", false: "long"}[s.quick], s.pick(50, 500))
 	group := ""
 	for _, r := range results {
 		if r.claim.group != group {
