@@ -59,7 +59,21 @@ type trial struct {
 	keyed   bool
 
 	live, mirrored, repeated atomic.Uint64
-	comparison               atomic.Pointer[rollout.Comparison]
+	comparison               atomic.Pointer[found]
+}
+
+// found is a comparison and the request that it is of.
+type found struct {
+	sequence   uint64
+	comparison *rollout.Comparison
+}
+
+// compared returns what the two predictions differ in; nil where that is not known.
+func (x *trial) compared() *rollout.Comparison {
+	if f := x.comparison.Load(); f != nil && f.sequence+1 == x.stamp.Load() {
+		return f.comparison
+	}
+	return nil // a late one of the slot's last tenant
 }
 
 // A result is one word: age in microseconds, what came, and the lap of the ring, which
@@ -107,7 +121,6 @@ func (t *trials) route(r rollout.Routing) rollout.Stamp {
 	slot.at, slot.step, slot.arm = t.elapsed(), s, r.Arm
 	slot.key, slot.keyed = xxhash.Sum64String(r.Key), r.Keyed
 	slot.cohorts = t.cohortsOf(&r)
-	slot.comparison.Store(nil)
 	slot.live.Store(pending(sequence))
 	slot.mirrored.Store(pending(sequence))
 	slot.repeated.Store(pending(sequence))
@@ -149,13 +162,13 @@ func (t *trials) observe(o rollout.Outcome) {
 	if failed(o) {
 		word |= bad
 	}
-	if c := o.Comparison; c != nil && sequence >= t.tail.Load() {
+	if c := o.Comparison; c != nil {
 		word |= compared
 		if !c.Agree {
 			word |= disagrees
 			t.worst.offer(o, t.segment(slot))
 		}
-		slot.comparison.Store(c)
+		slot.comparison.Store(&found{sequence, c})
 	}
 	slot.mirrored.CompareAndSwap(pending(sequence), word)
 }
