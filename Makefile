@@ -57,6 +57,10 @@ build/venv/installed: interop/requirements.txt
 faults: ## break things around a gateway and measure what it promises: GROUP=sink, QUICK=1; needs Java, Maven and, to mount small disks, root
 	@go run ./faults
 
+.PHONY: sim
+sim: ## measure what the gates promise on simulated rollouts, and write docs/decisions.md; QUICK=1 measures only
+	@go run ./sim
+
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (20s)
 	@for package in $$(go list ./...); do \

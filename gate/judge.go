@@ -118,6 +118,10 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 		r.LogPass = m.pass(at, c)
 	}
 	b.decide(&r, k, at, n)
+	if warm := b.step.Warm[k]; warm != nil && b.words {
+		r.Why += fmt.Sprintf("; kept apart in the first %s: %s of the challenger's %s, %s of the champion's %s", Span(b.rules.WarmUp),
+			Number(warm.ChallengerBad), Number(warm.ChallengerLive), Number(warm.ChampionBad), Number(warm.ChampionLive))
+	}
 	if b.full && n > 0 && r.Applies {
 		r.Estimate, r.Low, r.High = m.estimate(at, c, b.rules.Alpha)
 		b.forecast(&r, at, c, n)
