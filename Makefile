@@ -22,7 +22,7 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## watch a rollout and a rollback on real models; needs Go alone
+demo: ## watch a promotion and rollbacks on real models; needs Go alone
 	@go run ./cmd/understudy demo
 
 .PHONY: build
@@ -56,6 +56,10 @@ build/venv/installed: interop/requirements.txt
 .PHONY: faults
 faults: ## break things around a gateway and measure what it promises: GROUP=sink, QUICK=1; needs Java, Maven and, to mount small disks, root
 	@go run ./faults
+
+.PHONY: sim
+sim: ## measure what the gates promise on simulated rollouts, and write docs/decisions.md; QUICK=1 measures only
+	@go run ./sim
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (20s)

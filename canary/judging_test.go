@@ -22,7 +22,7 @@ func disagreementGate() rollout.Gate {
 		InShadow: true, InCanary: true, OnFail: rollout.RollBack}
 }
 
-// crowd is requests of keys of their own, some of which go wrong.
+// crowd is requests without keys, some of which go wrong.
 type crowd struct {
 	pairs, disagreeing   int // in shadow
 	pairsBad             int // of them the challenger fails
@@ -33,14 +33,14 @@ type crowd struct {
 	region               string
 }
 
-var crowds int // keys are new in each crowd
+var crowds int // ids are new in each crowd
 
 // play lets a crowd through the house, as the gateway and the mirror would.
 func (h *house) play(c crowd) {
 	crowds++
 	l := h.live()
 	one := func(i int, arm rollout.Arm) rollout.Outcome {
-		r := rollout.Routing{Key: fmt.Sprint(crowds, " ", arm, i), Keyed: true, Arm: arm, Weight: l.State.Weight, Entered: l.State.Entered,
+		r := rollout.Routing{Key: fmt.Sprint(crowds, " ", arm, i), Arm: arm, Weight: l.State.Weight, Entered: l.State.Entered,
 			Segments: [rollout.MaxSegmentSources]string{c.region}}
 		return rollout.Outcome{Arm: arm, Weight: r.Weight, Entered: r.Entered, Stamp: l.Evidence.Route(r), Age: time.Millisecond, Latency: time.Millisecond}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -32,13 +33,13 @@ func playing(mode rollout.Mode, w rollout.Weight, gates ...rollout.Gate) *show {
 	return s
 }
 
-// route stamps a request of a key of its own, unless r has one.
+// route stamps a request without a key, unless r has one.
 func (s *show) route(r rollout.Routing) rollout.Outcome {
-	if r.Key == "" {
+	if r.Keyed = r.Key != ""; !r.Keyed {
 		s.key++
-		r.Key = fmt.Sprint("user ", s.key)
+		r.Key = fmt.Sprint("id ", s.key)
 	}
-	r.Keyed, r.Entered, r.Weight = true, s.state.Entered, s.state.Weight
+	r.Entered, r.Weight = s.state.Entered, s.state.Weight
 	return rollout.Outcome{Arm: r.Arm, Entered: r.Entered, Weight: r.Weight, Stamp: s.Route(r), Age: time.Millisecond}
 }
 
@@ -156,25 +157,76 @@ func clientFault(o rollout.Outcome) rollout.Outcome {
 	return o
 }
 
-// One key's failures are one: keys stick to an arm, and so do the failures of some.
-func TestAKeyFailsOnce(t *testing.T) {
+// One key's failures are one, for keys stick to an arm, and so do the failures of some: that
+// is for a fail. A pass stands on each key's first request at the step: the good requests
+// of those that are left would thin the bad ones out.
+func TestAKeyHasOneVote(t *testing.T) {
 	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+	events := func() gate.Cell { return *s.bench.checkpoint.Counts.Steps[s.state.Entered].Cell(gate.Series{}) }
 	for range 10 {
 		s.Observe(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "a"}))
 	}
 	for range 10 {
 		s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "a"})))
 	}
-	if got, want := s.counts(0, ""), (rollout.GateCounts{Challenger: 11, ChallengerBad: 1}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Challenger: 1}); got != want {
+		t.Errorf("for a pass: %+v, want %+v", got, want)
 	}
-	// For the whole rollout: a bad key keeps its arm at the next step.
+	if got := events(); got.ChallengerLive != 11 || got.ChallengerBad != 1 {
+		t.Errorf("for a fail: %+v, want one failure among 11", got)
+	}
+	// A bad key keeps its arm at the next step: it is no new failure, but no pass either.
 	s.state.Entered, s.state.Weight = 3, 6000
 	s.enter(s.state)
 	s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "a"})))
 	s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Champion, Key: "b"})))
-	if got, want := s.counts(0, ""), (rollout.GateCounts{Champion: 1, ChampionBad: 1}); got != want {
-		t.Errorf("at the next step: %+v, want %+v", got, want)
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Champion: 1, ChampionBad: 1, Challenger: 1, ChallengerBad: 1}); got != want {
+		t.Errorf("for a pass at the next step: %+v, want %+v", got, want)
+	}
+	if got := events(); got.ChallengerLive != 0 || got.ChampionBad != 1 {
+		t.Errorf("for a fail at the next step: %+v", got)
+	}
+}
+
+// Keys that always fail must not vanish behind those that never do: this passed every time.
+func TestStickyFailuresDoNotPass(t *testing.T) {
+	for _, metric := range []string{"live", "paired"} {
+		passed := 0
+		for seed := range uint64(5) {
+			s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+			if metric == "paired" {
+				s = playing(rollout.ModeShadow, 0, errorGate(0.02))
+			}
+			rng := rand.New(rand.NewPCG(seed, 3))
+			for range 30_000 {
+				n := rng.IntN(2000)
+				r := rollout.Routing{Arm: rollout.Champion, Key: fmt.Sprint(n)}
+				if metric == "live" && n%2 == 0 {
+					r.Arm = rollout.Challenger
+				}
+				spoilt := n%1000 < 50 // of the challenger's, one key in twenty
+				o := s.route(r)
+				switch {
+				case metric == "paired":
+					s.Observe(o)
+					if o = copied(o, nil); spoilt {
+						o = broken(o)
+					}
+					s.Observe(o)
+				case spoilt && r.Arm == rollout.Challenger:
+					s.Observe(broken(o))
+				default:
+					s.Observe(o)
+				}
+			}
+			s.now += time.Minute
+			if s.judge(s.state, false).Gates[0].Verdict == rollout.Pass {
+				passed++
+			}
+		}
+		if passed > 0 {
+			t.Errorf("%s: a challenger with 5pp more bad keys passed 2pp in %d of 5 runs", metric, passed)
+		}
 	}
 }
 
@@ -223,6 +275,51 @@ func TestPairsOfTheRehearsal(t *testing.T) {
 	}
 }
 
+// The champion's own noise is asked for on some pairs; only those count for the excess.
+func TestTheChampionsOwnNoise(t *testing.T) {
+	s := playing(rollout.ModeShadow, 0, rollout.Gate{Metric: rollout.ExcessDisagreement, Margin: 0.02, Horizon: time.Second, InShadow: true, MinRequests: 1})
+	for i := range 80 {
+		o := s.route(rollout.Routing{Arm: rollout.Champion})
+		s.Observe(o)
+		s.Observe(copied(o, &rollout.Comparison{Agree: i%2 == 0}))
+		again := rollout.Outcome{Arm: rollout.Champion, Mirrored: true, Stamp: o.Stamp, Age: 20 * time.Millisecond, Comparison: &rollout.Comparison{Agree: i%4 < 2}}
+		switch {
+		case i < 40:
+			s.Observe(again)
+		case i == 40:
+			again.Age = 2 * time.Second // too late
+			s.Observe(again)
+		}
+	}
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 40, ChallengerOnly: 10, ChampionOnly: 10}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if f := s.Figures(); f.Mirror.Sent != 80 || f.Mirror.Compared != 80 || f.Champion.Requests != 80 {
+		t.Errorf("the second question counts among the figures: %+v", f)
+	}
+}
+
+// Latency at the beginning of a step is shown, and not judged; errors are.
+func TestWarmUpKeepsLatencyApart(t *testing.T) {
+	slowGate := rollout.Gate{Metric: rollout.SlowRate, Margin: 0.02, SlowerThan: 100 * time.Millisecond, Horizon: 100 * time.Millisecond, InCanary: true}
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02), slowGate)
+	s.state.Rules.WarmUp = time.Minute
+	s.Evidence = NewEvidence(s.state, func() time.Duration { return s.now }, nil)
+	for _, at := range []time.Duration{0, 59 * time.Second, 61 * time.Second} {
+		s.now = at
+		s.Observe(late(s.route(rollout.Routing{Arm: rollout.Challenger})))
+	}
+	if got, want := s.counts(1, ""), (rollout.GateCounts{Challenger: 1, ChallengerBad: 1}); got != want {
+		t.Errorf("slow: %+v, want %+v", got, want)
+	}
+	if got := s.counts(0, ""); got.Challenger != 3 {
+		t.Errorf("errors: %+v", got)
+	}
+	if why := s.judge(s.state, true).Gates[1].Why; !strings.Contains(why, "kept apart in the first 1m: 2 of the challenger's 2") {
+		t.Errorf("not shown: %s", why)
+	}
+}
+
 func TestCohortsAreTheFirstThatCome(t *testing.T) {
 	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
 	regions := []string{"eu", "us", "eu", "asia", "africa", ""}
@@ -239,8 +336,8 @@ func TestCohortsAreTheFirstThatCome(t *testing.T) {
 	for range 2 {
 		s.Observe(s.route(rollout.Routing{Arm: rollout.Challenger, Segments: [rollout.MaxSegmentSources]string{long}}))
 	}
-	if got := s.counts(0, "region="+long[:64]); got.Challenger != 2 {
-		t.Errorf("a long name: %+v", got)
+	if got := s.counts(0, "region=other"); got.Challenger != 2 {
+		t.Errorf("a value that is no name: %+v", got)
 	}
 }
 
@@ -303,6 +400,7 @@ func TestNoRequestIsCountedTwiceOrLost(t *testing.T) {
 		}
 		s.judge(s.state, false)
 	}
+	time.Sleep(time.Millisecond) // the last one, too, is older than its horizon
 	j := s.judge(s.state, false)
 	if got := j.Gates[0].Counts.Challenger + j.Uncounted; got != writers*each {
 		t.Errorf("%d counted and %d left out of %d", j.Gates[0].Counts.Challenger, j.Uncounted, writers*each)
@@ -318,6 +416,7 @@ func TestEvidenceGoesOnFromItsCheckpoint(t *testing.T) {
 		}
 		s.Observe(o)
 	}
+	s.Observe(broken(s.route(rollout.Routing{Arm: rollout.Challenger, Key: "bad"})))
 	before := s.counts(0, "region=eu")
 	raw, changed, err := s.bench.encode()
 	if err != nil || !changed {
@@ -334,8 +433,8 @@ func TestEvidenceGoesOnFromItsCheckpoint(t *testing.T) {
 	if fmt.Sprint(first.Gates) != fmt.Sprint(second.Gates) || again.counts(0, "region=eu") != before {
 		t.Errorf("before %+v\nafter %+v", first.Gates, second.Gates)
 	}
-	again.Observe(broken(again.route(rollout.Routing{Arm: rollout.Challenger, Key: "user 1"}))) // had failed before
-	if got := again.counts(0, ""); got.Challenger != 300 {
+	again.Observe(broken(again.route(rollout.Routing{Arm: rollout.Challenger, Key: "bad"})))
+	if got := again.counts(0, ""); got.Challenger != 301 {
 		t.Errorf("the restart forgot a bad key: %+v", got)
 	}
 	if other := c.decode(rollout.State{Rollout: 9}, rollout.StoredEvidence{Rollout: 1, Version: 1, Checkpoint: raw}); other != nil {

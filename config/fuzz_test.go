@@ -89,12 +89,12 @@ func checkRules(t *testing.T, m Model) {
 	shares, effective := 0.0, false
 	names := map[string]bool{}
 	for _, g := range r.Gates {
-		if names[g.Name()] || g.DryRun != (g.Share == 0) {
+		if names[g.Name()] || g.Spends() == (g.Share == 0) {
 			t.Errorf("gate %+v", g)
 		}
 		names[g.Name()] = true
 		shares += g.Share
-		effective = effective || !g.DryRun
+		effective = effective || g.Spends()
 		checkGate(t, g)
 	}
 	if effective && math.Abs(shares-1) > 1e-9 {

@@ -180,9 +180,12 @@ func (r *planReader) override(g, base gate) rollout.Gate {
 	if n, ok := g.at.fields["dryRun"]; ok && g.DryRun != base.DryRun {
 		n.fail(fixed, base.at.line())
 	}
+	if n, ok := g.at.fields["onFail"]; ok && g.OnFail != base.OnFail {
+		n.fail(fixed, base.at.line())
+	}
 	if !g.In(r.mode) && !base.In(r.mode) {
 		g.at.fail("%s judges nothing in %s, the mode of this step; remove it, or name the mode in modes", g.Name(), r.mode)
 	}
-	g.DryRun, g.Share = base.DryRun, base.Share
+	g.DryRun, g.Share, g.OnFail = base.DryRun, base.Share, base.OnFail
 	return g.Gate
 }

@@ -34,6 +34,7 @@ func (d *document) rules(o object, m *Model) (gates []gate, whole bool) {
 		n.fail("has %d sources; want at most %d", len(m.Rules.Segments), rollout.MaxSegmentSources)
 	}
 	count(o, "maxCohorts", &m.Rules.MaxCohorts, 1, mostCohorts)
+	o.duration("warmUp", &m.Rules.WarmUp, 0, mostTime)
 	if n, ok := o.fields["gates"]; ok {
 		gates = d.gates(n, m)
 		shareOut(n, gates, alpha)
@@ -66,6 +67,9 @@ func (g gate) checkAgainst(m *Model) {
 	if g.Paired(rollout.ModeCanary) && m.Shadow.Sample == 0 {
 		g.at.fail("%s judges mirrored requests, but shadow.sample is 0%%; raise the sample or remove the gate", g.Metric)
 	}
+	if g.Metric == rollout.ExcessDisagreement && m.Shadow.Repeat == 0 {
+		g.at.fail("%s judges requests that the champion is asked twice, but shadow.repeat is 0%%; name a share there, such as \"5%%\"", g.Metric)
+	}
 	output, ok := g.at.fields["output"]
 	if !ok || g.Output == "" {
 		return
@@ -83,7 +87,7 @@ func (g gate) checkAgainst(m *Model) {
 func shareOut(list node, gates []gate, alpha int64) {
 	rest, effective, unnamed := alpha, 0, 0
 	for _, g := range gates {
-		if g.DryRun {
+		if !g.Spends() {
 			continue
 		}
 		effective++
@@ -103,7 +107,7 @@ func shareOut(list node, gates []gate, alpha int64) {
 	}
 	for i := range gates {
 		switch g := &gates[i]; {
-		case g.DryRun:
+		case !g.Spends():
 		case g.alpha > 0:
 			g.Share = float64(g.alpha) / float64(alpha)
 		default:

@@ -16,8 +16,6 @@ const (
 	// errorsFirst is how many calls the breaking challenger answers with an error before
 	// it hangs: fewer than trip the breaker, so that hanging calls decide.
 	errorsFirst = 4
-	// grace is the time behind the trip in which a call may still be on its way.
-	grace = 100 * time.Millisecond
 	// provenLive is how many users the challenger answers well before it breaks.
 	provenLive = 20
 	// aftermath is how long users go on asking after the rollback.
@@ -50,11 +48,11 @@ func (f *fall) reaction() time.Duration { return f.trippedAt.Sub(f.decidedAt) }
 func (s *story) playAct2(ctx context.Context) (fall, error) {
 	s.Screen.Say("", s.Screen.Bold("Act 2: a challenger that forgets its lines")+" (model "+act2Model+")", "",
 		"  It has been in shadow since the gateway started, and no further: without requests there is no evidence.")
-	server := s.house.act2.challenger
+	server := s.arms[act2Model].challenger
 	c, stop := s.traffic(act2Model, s.Rate, keepAll)
 	defer stop()
-	_, err := s.follow(ctx, c, act2Model+"'s challenger to answer users", 2*s.Step+4*slack, func(r *adminv1.Rollout) bool {
-		return r.GetMode() == adminv1.Mode_MODE_CANARY && server.Counts().Live >= provenLive && time.Since(entered(r)) > s.Step/2
+	_, err := s.follow(ctx, c, act2Model+"'s challenger to answer users", 2*(s.Step+slack), func(r *adminv1.Rollout) bool {
+		return inMode(canary)(r) && server.Counts().Live >= provenLive && time.Since(turn(r).GetTime().AsTime()) > s.Step/2
 	})
 	if err != nil {
 		return fall{}, err
@@ -63,17 +61,14 @@ func (s *story) playAct2(ctx context.Context) (fall, error) {
 	server.SetScript(modelserver.Phase{Calls: errorsFirst, Fault: modelserver.Errors(codes.Internal)}, modelserver.Phase{Fault: modelserver.Hang()})
 	s.Screen.Say(fmt.Sprintf("  %s  %s  the challenger's server breaks: %d calls get INTERNAL, and then it hangs",
 		f.brokeAt.Format(time.TimeOnly), s.Screen.Bad(fmt.Sprintf("%-12s", "(fault)")), errorsFirst))
-	r, err := s.follow(ctx, c, "the rollback of "+act2Model, 4*slack, inMode(adminv1.Mode_MODE_ROLLED_BACK))
+	r, err := s.follow(ctx, c, "the rollback of "+act2Model, slack, inMode(rolledBack))
 	if err != nil {
 		return fall{}, err
 	}
-	if err := s.linger(ctx, c, aftermath); err != nil {
+	if f.act, err = s.end(ctx, c, stop, r, aftermath); err != nil {
 		return fall{}, err
 	}
-	stop()
-	s.Screen.Leave()
-	f.trippedAt = entered(r)
-	f.act = act{model: act2Model, users: c.figures(), answers: c.answers(), rollout: r, recordedUntil: f.trippedAt}
+	f.trippedAt = f.recordedUntil
 	f.count(server)
 	return f, nil
 }
@@ -93,7 +88,8 @@ func (f *fall) count(server *modelserver.Server) {
 		}
 	}
 	f.decidedAt = decisive(calls)
-	f.after = server.Since(f.trippedAt.Add(grace))
+	f.grace = f.graceWithout(f.brokeAt, f.trippedAt)
+	f.after = server.Since(f.trippedAt.Add(f.grace))
 	for _, a := range f.answers {
 		if a.done.Before(f.brokeAt) {
 			continue

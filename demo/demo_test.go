@@ -41,7 +41,7 @@ func TestOnce(t *testing.T) {
 	}
 	var out buffer
 	dir := filepath.Join(t.TempDir(), "demo")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	begin := time.Now()
 	m, err := Run(ctx, Options{Once: true, Dir: dir, Screen: &Screen{out: &out}})
@@ -53,7 +53,8 @@ func TestOnce(t *testing.T) {
 	if err := m.Check(); err != nil {
 		t.Errorf("%v\n%s\n%s", err, out.String(), log)
 	}
-	for _, want := range []string{"shadow", "canary 5%", "canary 25%", "canary 50%", "promoted", "(fault)", "rolled_back", "All is as promised"} {
+	for _, want := range []string{"shadow", "canary 10%", "canary 25%", "canary 50%", "promoted", "(fault)", "rolled_back",
+		"gate disagreement: ", "gate disagreement (clinic=harbour): ", "All is as promised"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q", want)
 		}
@@ -80,21 +81,21 @@ func TestUntilInterrupted(t *testing.T) {
 		ended <- err
 	}()
 	lights := regexp.MustCompile(`cancer-risk .* promoted · [1-9]\d* requests · 0 errors`)
-	for deadline := time.Now().Add(time.Minute); !lights.MatchString(out.String()); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !lights.MatchString(out.String()); time.Sleep(50 * time.Millisecond) {
 		select {
 		case err := <-ended:
 			t.Fatalf("ended by itself: %v\n%s", err, out.String())
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no light traffic after a minute:\n%s", out.String())
+			t.Fatalf("no light traffic after three minutes:\n%s", out.String())
 		}
 	}
 	interrupt()
 	if err := <-ended; err != nil {
 		t.Errorf("interrupted: %v", err)
 	}
-	for _, want := range []string{"Try next", "kcat -C -b 127.0.0.1:", "grpcurl -plaintext", "understudy watch", "The curtain falls", "requests, 0 errors."} {
+	for _, want := range []string{"All is as promised", "Try next", "kcat -C -b 127.0.0.1:", "grpcurl -plaintext", "understudy watch", "understudy explain screening-recall", "The curtain falls", "requests, 0 errors."} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q:\n%s", want, out.String())
 		}
@@ -107,13 +108,15 @@ func TestInterruptedEarly(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	for once, fails := range map[bool]bool{false: false, true: true} {
-		ctx, interrupt := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, interrupt)
-		if _, err := Run(ctx, Options{Once: once}); (err != nil) != fails {
-			t.Errorf("once %v: %v", once, err)
-		}
-		if left, _ := os.ReadDir(os.TempDir()); len(left) > 0 {
-			t.Errorf("once %v: %s is left behind", once, left[0].Name())
+		for _, after := range []time.Duration{0, time.Second} {
+			ctx, interrupt := context.WithCancel(t.Context())
+			time.AfterFunc(after, interrupt)
+			if _, err := Run(ctx, Options{Once: once}); (err != nil) != fails {
+				t.Errorf("once %v, after %s: %v", once, after, err)
+			}
+			if left, _ := os.ReadDir(os.TempDir()); len(left) > 0 {
+				t.Errorf("once %v, after %s: %s is left behind", once, after, left[0].Name())
+			}
 		}
 	}
 }

@@ -16,7 +16,7 @@ const lightRate = 10
 // epilogue says what to try next and keeps the house open, with light traffic, until
 // the context ends.
 func (s *story) epilogue(ctx context.Context) error {
-	s.house.act2.challenger.SetFault(modelserver.Healthy())
+	s.arms[act2Model].challenger.SetFault(modelserver.Healthy())
 	s.Screen.Say(s.tryNext()...)
 	first, stopFirst := s.traffic(act1Model, lightRate, 1000)
 	defer stopFirst()
@@ -28,7 +28,7 @@ func (s *story) epilogue(ctx context.Context) error {
 	stopFirst()
 	stopSecond()
 	a, b := first.figures(), second.figures()
-	s.Screen.Say(fmt.Sprintf("  Since the end of act 2: %s requests, %s errors.", count(a.Requests+b.Requests), count(a.Errors+b.Errors)), "")
+	s.Screen.Say(fmt.Sprintf("  Since the end of act 3: %s requests, %s errors.", count(a.Requests+b.Requests), count(a.Errors+b.Errors)), "")
 	return err
 }
 
@@ -70,7 +70,7 @@ func (s *story) watch(ctx context.Context, both ...*clients) error {
 // glance is a model in one line.
 func (s *story) glance(r *adminv1.Rollout, c *clients) string {
 	f := c.figures()
-	return fmt.Sprintf("  %-14s %s  %s · %s requests · %s errors · p99 %s", r.GetModel(), bar(share(r)), modeName(r), count(f.Requests), count(f.Errors), milliseconds(f.P99))
+	return fmt.Sprintf("  %-14s %s  %s · %s requests · %s errors · p99 %s", r.GetModel(), bar(weight(r)), modeName(r), count(f.Requests), count(f.Errors), milliseconds(f.P99))
 }
 
 // tryNext lists commands that work as they stand.
@@ -83,8 +83,13 @@ func (s *story) tryNext() []string {
 		"  " + s.Command + " status --admin " + url,
 		"  " + s.Command + " watch --admin " + url,
 		"",
-		"  # act 2's challenger is mended by now: rehearse it again, and watch it go through",
+		"  # what the gates know of act 3's challengers",
+		"  " + s.Command + " explain " + act3aModel + " --admin " + url,
+		"  " + s.Command + " explain " + act3bModel + " --admin " + url,
+		"",
+		"  # act 2's challenger is mended by now: rehearse it again, and see it go through in about a minute",
 		"  " + s.Command + " retry " + act2Model + " --admin " + url + ` --reason "its server is mended"`,
+		"  " + s.Command + " explain " + act2Model + " --admin " + url,
 		"",
 		"  # the last records of each partition: the gateway's id, and the CloudEvents headers",
 		"  kcat -C -b " + kafka + " -t " + topic + ` -o -2 -e -q -f '%k  %h\n'`,

@@ -26,15 +26,16 @@ const (
 // house is all that runs: model servers, broker, consumer, gateway, and the
 // connections that clients and operator have to it.
 type house struct {
-	dir, configPath string
+	dir, configPath, auditPath string
 	// keep says that the temporary folder is needed to find out what went wrong.
-	keep       bool
-	act1, act2 *arms
-	broker     *broker
-	reader     *reader
-	gateway    *gateway
-	operator   *operator
-	stub       inference.GRPCInferenceServiceClient
+	keep bool
+	// arms are by model.
+	arms     map[string]*arms
+	broker   *broker
+	reader   *reader
+	gateway  *gateway
+	operator *operator
+	stub     inference.GRPCInferenceServiceClient
 
 	closers []func()
 }
@@ -51,14 +52,9 @@ func openHouse(ctx context.Context, o Options) (_ *house, err error) {
 	if err = h.openDir(o.Dir); err != nil {
 		return nil, err
 	}
-	if h.act1, err = startArms(act1Model); err != nil {
+	if err = h.openArms(); err != nil {
 		return nil, err
 	}
-	h.onClose(h.act1.close)
-	if h.act2, err = startArms(act2Model); err != nil {
-		return nil, err
-	}
-	h.onClose(h.act2.close)
 	if err = h.openKafka(o); err != nil {
 		return nil, err
 	}
@@ -105,6 +101,19 @@ func (h *house) openDir(dir string) error {
 	return nil
 }
 
+func (h *house) openArms() error {
+	h.arms = map[string]*arms{}
+	for _, model := range []string{act1Model, act2Model, act3aModel, act3bModel} {
+		a, err := startArms(model)
+		if err != nil {
+			return err
+		}
+		h.onClose(a.close)
+		h.arms[model] = a
+	}
+	return nil
+}
+
 func (h *house) openKafka(o Options) (err error) {
 	if h.broker, err = startBroker(choosePort(o.KafkaPort, usualKafkaPort, o.Once)); err != nil {
 		return err
@@ -124,11 +133,13 @@ func (h *house) openGateway(ctx context.Context, o Options) error {
 	text, err := settings{
 		GRPCPort: choosePort(o.GRPCPort, usualGRPCPort, o.Once), AdminPort: choosePort(o.AdminPort, usualAdminPort, o.Once),
 		Broker: h.broker.addr(), Dir: h.dir, Step: o.Step,
-		Act1: h.act1.targets(), Act2: h.act2.targets(),
+		Act1: h.arms[act1Model].targets(), Act2: h.arms[act2Model].targets(),
+		Act3a: h.arms[act3aModel].targets(), Act3b: h.arms[act3bModel].targets(),
 	}.yaml()
 	if err != nil {
 		return err
 	}
+	h.auditPath = filepath.Join(h.dir, "audit.jsonl")
 	h.configPath = filepath.Join(h.dir, "understudy.yaml")
 	if err := os.WriteFile(h.configPath, text, 0o644); err != nil {
 		return err
@@ -138,10 +149,6 @@ func (h *house) openGateway(ctx context.Context, o Options) error {
 	}
 	h.onClose(h.gateway.close)
 	return nil
-}
-
-func (a *arms) targets() targets {
-	return targets{Model: a.model, Champion: a.champion.Addr(), Challenger: a.challenger.Addr()}
 }
 
 func (h *house) openClients() error {

@@ -4,12 +4,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/understudy-serving/understudy/config"
+	"github.com/understudy-serving/understudy/rollout"
 )
 
 func splitPort(t *testing.T, addr string) (string, int) {
@@ -31,6 +33,7 @@ func TestTheConfigIsAUsersConfig(t *testing.T) {
 	text, err := settings{
 		GRPCPort: 8081, AdminPort: 8082, Broker: "127.0.0.1:9092", Dir: dir, Step: 1500 * time.Millisecond,
 		Act1: targets{act1Model, "127.0.0.1:1", "127.0.0.1:2"}, Act2: targets{act2Model, "127.0.0.1:3", "127.0.0.1:4"},
+		Act3a: targets{act3aModel, "127.0.0.1:5", "127.0.0.1:6"}, Act3b: targets{act3bModel, "127.0.0.1:7", "127.0.0.1:8"},
 	}.yaml()
 	if err != nil {
 		t.Fatal(err)
@@ -42,9 +45,16 @@ func TestTheConfigIsAUsersConfig(t *testing.T) {
 	if len(cfg.Warnings()) > 0 {
 		t.Errorf("warnings: %v", cfg.Warnings())
 	}
-	if len(cfg.Models) != 2 || cfg.Models[0].Plan[0].Bake != 1500*time.Millisecond || cfg.Models[1].Challenger.Timeout != hangTimeout ||
+	if len(cfg.Models) != 4 || cfg.Models[0].Plan[0].Bake != 1500*time.Millisecond || cfg.Models[1].Challenger.Timeout != hangTimeout ||
 		cfg.Models[1].Breaker.ConsecutiveFailures != consecutiveFailures {
 		t.Errorf("models %+v", cfg.Models)
+	}
+	timed := slices.DeleteFunc(slices.Clone(cfg.Models[0].Plan), func(s rollout.Step) bool { return s.Kind == rollout.StepSetWeight })
+	if len(timed) != act1Steps {
+		t.Errorf("act 1 has %d steps, want %d", len(timed), act1Steps)
+	}
+	if got := cfg.Models[3].Rules.Segments; len(got) != 1 || got[0] != "parameter:"+clinicKey {
+		t.Errorf("segments %q", got)
 	}
 	golden(t, "understudy.yaml", strings.ReplaceAll(string(text), dir, "/tmp/understudy-demo"))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -23,7 +22,7 @@ type operator struct {
 
 // newOperator talks to the admin port at addr.
 func newOperator(addr string) *operator {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
 	base := "http://" + addr
 	return &operator{rollouts: adminv1connect.NewRolloutServiceClient(client, base), http: client, base: base}
 }

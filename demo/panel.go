@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -27,12 +28,14 @@ func (p panel) lines() []string {
 	mirror, failures := r.GetMirrorFigures(), r.GetChallengerFigures().GetFailures()+r.GetMirrorFigures().GetFailures()
 	return []string{
 		"",
-		fmt.Sprintf("  %-14s %s  %s%s", r.GetModel(), bar(share(r)), modeName(r), waiting(r)),
+		fmt.Sprintf("  %-14s %s  %s", r.GetModel(), bar(weight(r)), modeName(r)),
 		fmt.Sprintf("  users          %s requests · %s errors · p50 %s · p99 %s", count(p.users.Requests),
 			count(p.users.Errors), milliseconds(p.users.P50), milliseconds(p.users.P99)),
 		fmt.Sprintf("  challenger     %s users' requests (%s) · %s copies", count(r.GetChallengerFigures().GetRequests()),
 			percent(p.users.ByChallenger, p.users.Answered), count(mirror.GetSent())),
 		fmt.Sprintf("                 %s failures, %s hidden by the champion · breaker %s", count(failures), count(r.GetFallbacks()), breakerName(r)),
+		"  gates          " + gates(r),
+		"  still to come  " + cmp.Or(r.GetWaitingFor(), "–"),
 		fmt.Sprintf("  Kafka          %s records · %s of the predictions disagree", count(p.records), percent(mirror.GetDisagreed(), mirror.GetCompared())),
 	}
 }
@@ -40,19 +43,19 @@ func (p panel) lines() []string {
 // short renders the panel as one line.
 func (p panel) short() string {
 	r := p.rollout
-	return fmt.Sprintf("    %s, %s: %s requests, %s errors, p99 %s; challenger %s live, %s copies, %s failures; %s of pairs disagree; %s records",
+	return fmt.Sprintf("    %s, %s: %s requests, %s errors, p99 %s; challenger %s live, %s copies, %s failures; %s of pairs disagree; %s records; gates: %s",
 		r.GetModel(), modeName(r), count(p.users.Requests), count(p.users.Errors), milliseconds(p.users.P99),
 		count(r.GetChallengerFigures().GetRequests()), count(r.GetMirrorFigures().GetSent()),
 		count(r.GetChallengerFigures().GetFailures()+r.GetMirrorFigures().GetFailures()),
-		percent(r.GetMirrorFigures().GetDisagreed(), r.GetMirrorFigures().GetCompared()), count(p.records))
+		percent(r.GetMirrorFigures().GetDisagreed(), r.GetMirrorFigures().GetCompared()), count(p.records), gates(r))
 }
 
-// share is the challenger's part of the live traffic in percent.
-func share(r *adminv1.Rollout) float64 {
+// weight is the challenger's part of the live traffic in percent.
+func weight(r *adminv1.Rollout) float64 {
 	switch r.GetMode() {
-	case adminv1.Mode_MODE_CANARY:
+	case canary:
 		return r.GetWeightPercent()
-	case adminv1.Mode_MODE_PROMOTED:
+	case promoted:
 		return 100
 	}
 	return 0
@@ -66,7 +69,7 @@ func bar(share float64) string {
 // modeName is the mode in DESIGN's words, with the weight where it has one.
 func modeName(r *adminv1.Rollout) string {
 	name := strings.ToLower(strings.TrimPrefix(r.GetMode().String(), "MODE_"))
-	if r.GetMode() == adminv1.Mode_MODE_CANARY {
+	if r.GetMode() == canary {
 		name += " " + points(r.GetWeightPercent())
 	}
 	return name
@@ -77,6 +80,21 @@ func waiting(r *adminv1.Rollout) string {
 		return ""
 	}
 	return " · waiting for " + r.GetWaitingFor()
+}
+
+// gates is where the gates stand at this step, for all requests and for cohorts that fail.
+func gates(r *adminv1.Rollout) string {
+	var all []string
+	for _, g := range r.GetGates() {
+		if g.GetApplies() && (g.GetSegment() == "" || g.GetVerdict() == adminv1.Verdict_VERDICT_FAIL) {
+			name := verdict{Name: g.GetGate(), Segment: g.GetSegment()}
+			all = append(all, name.String()+" "+strings.ToLower(strings.TrimPrefix(g.GetVerdict().String(), "VERDICT_")))
+		}
+	}
+	if len(all) == 0 {
+		return "–"
+	}
+	return strings.Join(all, " · ")
 }
 
 func breakerName(r *adminv1.Rollout) string {

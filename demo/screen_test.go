@@ -45,6 +45,13 @@ func examplePanel() panel {
 			Model: act1Model, Mode: adminv1.Mode_MODE_CANARY, WeightPercent: 25, WaitingFor: "1.2s of 5s",
 			ChallengerFigures: &adminv1.ArmFigures{Requests: 306, Failures: 2}, Fallbacks: 2, Breaker: "half_open",
 			MirrorFigures: &adminv1.MirrorFigures{Sent: 1012, Failures: 1, Compared: 1009, Disagreed: 41},
+			Gates: []*adminv1.GateStatus{
+				{Gate: "error-rate", Applies: true, Verdict: adminv1.Verdict_VERDICT_PASS},
+				{Gate: "slow-rate", Verdict: adminv1.Verdict_VERDICT_INCONCLUSIVE},
+				{Gate: "disagreement", Applies: true, Verdict: adminv1.Verdict_VERDICT_INCONCLUSIVE},
+				{Gate: "disagreement", Segment: "clinic=harbour", Applies: true, Verdict: adminv1.Verdict_VERDICT_FAIL},
+				{Gate: "disagreement", Segment: "clinic=north", Applies: true, Verdict: adminv1.Verdict_VERDICT_PASS},
+			},
 		},
 		users:   clientFigures{Requests: 1318, Answered: 1318, ByChallenger: 304, P50: 3100 * time.Microsecond, P99: 6 * time.Millisecond},
 		records: 1290,
@@ -161,7 +168,9 @@ func TestEachChangeIsToldOnce(t *testing.T) {
 	s := &story{Options: Options{Screen: &Screen{out: &out}}, told: map[string]uint64{}}
 	at := timestamppb.New(time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local))
 	events := []*adminv1.Event{
-		{Revision: 4, Time: at, Mode: rolledBack, Reason: "10 consecutive failures"},
+		{Revision: 6, Time: at, Mode: rolledBack, Actor: "gate", Reason: "gate disagreement (clinic=harbour): 39 of 123 (31.7%) pairs disagree"},
+		{Revision: 5, Time: at, Mode: adminv1.Mode_MODE_SHADOW},
+		{Revision: 4, Time: at, Mode: rolledBack, Actor: "breaker", Reason: "10 consecutive failures"},
 		{Revision: 3, Time: at, Mode: promoted},
 		{Revision: 2, Time: at, Mode: adminv1.Mode_MODE_CANARY, WeightPercent: 12.5},
 		{Revision: 1, Time: at, Mode: adminv1.Mode_MODE_SHADOW},

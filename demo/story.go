@@ -13,13 +13,13 @@ import (
 
 // Options say how the story is told. The zero value is the interactive one, told to nobody.
 type Options struct {
-	// Once ends the story after act 2; else light traffic goes on until the context ends.
+	// Once ends the story after act 3; else light traffic goes on until the context ends.
 	Once bool
 	// GRPCPort, AdminPort and KafkaPort are on 127.0.0.1; 0 lets the demo choose.
 	GRPCPort, AdminPort, KafkaPort int
 	// Step is the time at each step of the plans; 0 means 5 s, and 1.5 s with Once.
 	Step time.Duration
-	// Rate is the requests a second in the acts; 0 means 120.
+	// Rate is the requests a second in the acts; 0 means 200.
 	Rate int
 	// Dir, a new or empty folder, keeps the config file, state, audit log and gateway's log; empty means a
 	// temporary folder that is removed at the end.
@@ -39,7 +39,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	if o.Rate == 0 {
-		o.Rate = 120
+		o.Rate = 200
 	}
 	if o.Command == "" {
 		o.Command = "understudy"
@@ -62,7 +62,7 @@ type story struct {
 	told map[string]uint64
 }
 
-// Run plays both acts and returns what was measured. A story that could not be played
+// Run plays the acts and returns what was measured. A story that could not be played
 // to its end is an error, and so, with Once, is one that was interrupted; whether the
 // figures are as they should be is for Summary.Check to say.
 func Run(ctx context.Context, o Options) (*Summary, error) {
@@ -71,8 +71,12 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	interrupted := func() bool { return errors.Is(ctx.Err(), context.Canceled) }
 	h, err := openHouse(ctx, o)
-	if err != nil {
+	switch {
+	case err != nil && interrupted() && !o.Once:
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	defer h.close()
@@ -81,8 +85,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	defer cancel()
 	summary, err := s.play(playing)
 	s.Screen.Leave()
-	switch interrupted := errors.Is(ctx.Err(), context.Canceled); {
-	case err != nil && interrupted:
+	switch {
+	case err != nil && interrupted():
 		s.Screen.Say("", "  The curtain falls early.", "")
 		if !o.Once {
 			return summary, nil
@@ -104,7 +108,11 @@ func (s *story) play(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("act 2: %w", err)
 	}
-	summary, err := s.sumUp(ctx, first, second)
+	a, b, err := s.playAct3(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("act 3: %w", err)
+	}
+	summary, err := s.sumUp(ctx, first, second, a, b)
 	if err != nil {
 		return nil, err
 	}
@@ -117,14 +125,15 @@ func (s *story) play(ctx context.Context) (*Summary, error) {
 
 func (s *story) prologue() {
 	s.Screen.Say(
-		"", s.Screen.Bold("Understudy, a play in two acts"), "",
+		"", s.Screen.Bold("Understudy, a play in three acts"), "",
 		"  The cast, all real, all on this machine:",
 		"    champion     a logistic regression, version "+championVersion,
 		"    challenger   gradient-boosted trees, version "+challengerVersion,
 		"    gateway      OIP gRPC on "+s.gateway.grpcAddr()+", admin on "+s.gateway.adminAddr(),
 		"    Kafka        "+s.broker.addr()+", topic "+topic,
 		"    the config   "+s.configPath,
-		fmt.Sprintf("  Clients ask about %d patients that neither model was trained on, %d times a second, as %s users.", len(s.rows), s.Rate, count(users)),
+		fmt.Sprintf("  Clients ask about %d patients that neither model was trained on, %d times a second, as %s users of %d clinics.",
+			len(s.rows), s.Rate, count(users), len(clinics())),
 	)
 }
 
@@ -185,9 +194,9 @@ func (s *story) tell(r *adminv1.Rollout) {
 func (s *story) eventMode(e *adminv1.Event) string {
 	name := fmt.Sprintf("%-12s", modeName(&adminv1.Rollout{Mode: e.GetMode(), WeightPercent: e.GetWeightPercent()}))
 	switch e.GetMode() {
-	case adminv1.Mode_MODE_PROMOTED:
+	case promoted:
 		return s.Screen.Good(name)
-	case adminv1.Mode_MODE_ROLLED_BACK:
+	case rolledBack:
 		return s.Screen.Bad(name)
 	}
 	return s.Screen.Bold(name)
@@ -196,14 +205,14 @@ func (s *story) eventMode(e *adminv1.Event) string {
 // eventText says what an event means for the users.
 func (s *story) eventText(e *adminv1.Event) string {
 	switch e.GetMode() {
-	case adminv1.Mode_MODE_SHADOW:
+	case shadow:
 		return "the champion answers; the challenger rehearses on a copy of every request"
-	case adminv1.Mode_MODE_CANARY:
+	case canary:
 		return fmt.Sprintf("the challenger answers %s of the users, the same ones every time", points(e.GetWeightPercent()))
-	case adminv1.Mode_MODE_PROMOTED:
+	case promoted:
 		return "the challenger answers everyone"
-	case adminv1.Mode_MODE_ROLLED_BACK:
-		return "the challenger gets nothing more: " + e.GetReason()
+	case rolledBack:
+		return "the challenger gets nothing more; " + decided(e)
 	}
 	return e.GetReason()
 }
@@ -213,12 +222,20 @@ func inMode(m adminv1.Mode) func(*adminv1.Rollout) bool {
 	return func(r *adminv1.Rollout) bool { return r.GetMode() == m }
 }
 
-// entered returns when a rollout came into the mode that it is in.
-func entered(r *adminv1.Rollout) time.Time {
+// decided says who took a challenger off, and why. A gate's reason begins with its name.
+func decided(e *adminv1.Event) string {
+	if e.GetActor() == gateActor {
+		return e.GetReason()
+	}
+	return e.GetActor() + ": " + e.GetReason()
+}
+
+// turn returns the event that led to the mode that the rollout is in.
+func turn(r *adminv1.Rollout) *adminv1.Event {
 	for _, e := range r.GetEvents() {
 		if e.GetMode() == r.GetMode() {
-			return e.GetTime().AsTime()
+			return e
 		}
 	}
-	return time.Time{}
+	return nil
 }

@@ -27,6 +27,8 @@ type reader struct {
 // recordFigures is what the demo keeps of a record.
 type recordFigures struct {
 	model string
+	// clinic is what the client's request said.
+	clinic string
 	// pair says that both arms' predictions are in it.
 	pair      bool
 	disagrees bool
@@ -63,6 +65,7 @@ func (r *reader) add(key, value []byte) {
 	default:
 		r.records[p.GetId()] = recordFigures{
 			model:     p.GetModel(),
+			clinic:    p.GetRequest().GetParameters()[clinicKey].GetStringParam(),
 			pair:      p.GetChampion().GetResponse() != nil && p.GetChallenger().GetResponse() != nil,
 			disagrees: p.GetComparison() != nil && !p.GetComparison().GetAgree(),
 		}

@@ -58,7 +58,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestReaderCountsUniqueIDs(t *testing.T) {
 	producer, r := openTopic(t)
 	answered := &recordv1.ArmResult{Response: &inference.ModelInferResponse{ModelName: "x"}}
-	a := &recordv1.Prediction{Id: "a", Model: "m", Champion: answered, Challenger: answered, Comparison: &recordv1.Comparison{}}
+	a := &recordv1.Prediction{Id: "a", Model: "m", Champion: answered, Challenger: answered, Comparison: &recordv1.Comparison{},
+		Request: inferRequest("m", "row-0", 4, testRow())}
 	b := &recordv1.Prediction{Id: "b", Model: "m", Champion: answered, Challenger: &recordv1.ArmResult{Absent: "shed"}}
 	again := record(t, a)
 	if err := producer.ProduceSync(t.Context(), record(t, a), record(t, b), again).FirstErr(); err != nil {
@@ -69,7 +70,7 @@ func TestReaderCountsUniqueIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if records["a"] != (recordFigures{model: "m", pair: true, disagrees: true}) || records["b"] != (recordFigures{model: "m"}) {
+	if records["a"] != (recordFigures{model: "m", clinic: wrongClinic, pair: true, disagrees: true}) || records["b"] != (recordFigures{model: "m"}) {
 		t.Errorf("records %+v", records)
 	}
 	r.forget()

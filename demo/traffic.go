@@ -19,13 +19,15 @@ import (
 )
 
 const (
-	// users is how many different routing keys the clients send.
-	users = 1000
+	// users is how many different routing keys the clients send. A pass takes keys: with few
+	// of them a step would take longer.
+	users = 5000
 	// patience is the deadline of a client's call.
-	patience = 2 * time.Second
-	// maxWaiting bounds a client's calls in flight.
-	maxWaiting = 256
-	// championVersion and challengerVersion are the versions of both acts' arms, and so
+	patience = 10 * time.Second
+	// maxWaiting bounds a client's calls in flight: a machine that is too busy for the rate
+	// gets fewer requests, and not ever slower answers.
+	maxWaiting = 16
+	// championVersion and challengerVersion are the versions of all models' arms, and so
 	// what an answer's model_version says.
 	championVersion, challengerVersion = "1", "2"
 )
@@ -83,7 +85,7 @@ func (c *clients) ask(n int) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	row := c.rows[n%len(c.rows)]
-	request := inferRequest(c.model, fmt.Sprintf("row-%d", n), fmt.Sprintf("user-%03d", rand.IntN(users)), row)
+	request := inferRequest(c.model, fmt.Sprintf("row-%d", n), rand.IntN(users), row)
 	a := answer{sent: time.Now()}
 	var header metadata.MD
 	response, err := c.stub.ModelInfer(ctx, request, grpc.Header(&header))
@@ -102,10 +104,17 @@ func (c *clients) ask(n int) answer {
 	return a
 }
 
-func inferRequest(model, id, user string, row models.Row) *inference.ModelInferRequest {
+// inferRequest asks about a row, as a user and from the user's clinic.
+func inferRequest(model, id string, user int, row models.Row) *inference.ModelInferRequest {
+	text := func(s string) *inference.InferParameter {
+		return &inference.InferParameter{ParameterChoice: &inference.InferParameter_StringParam{StringParam: s}}
+	}
 	return &inference.ModelInferRequest{
 		ModelName: model, Id: id,
-		Parameters: map[string]*inference.InferParameter{"user_id": {ParameterChoice: &inference.InferParameter_StringParam{StringParam: user}}},
+		Parameters: map[string]*inference.InferParameter{
+			userKey:   text(fmt.Sprintf("user-%04d", user)),
+			clinicKey: text(clinics()[user%len(clinics())]),
+		},
 		Inputs: []*inference.ModelInferRequest_InferInputTensor{{
 			Name: modelserver.InputName, Datatype: "FP32", Shape: []int64{1, models.Features},
 			Contents: &inference.InferTensorContents{Fp32Contents: row.Features},

@@ -56,7 +56,7 @@ func testRow() models.Row {
 
 func TestClientsKeepTheirPaceAndWaitForTheLastAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stub{takes: 300 * time.Millisecond, answer: says(championVersion, 0.25), id: "u"}
+		s := &stub{takes: 150 * time.Millisecond, answer: says(championVersion, 0.25), id: "u"}
 		c := &clients{stub: s, model: "m", rows: []models.Row{testRow()}, keep: keepAll}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second+time.Millisecond)
 		defer cancel()
@@ -67,6 +67,19 @@ func TestClientsKeepTheirPaceAndWaitForTheLastAnswer(t *testing.T) {
 		}
 		if f.P50 != s.takes || f.Slowest != s.takes || f.ByChallenger != 0 {
 			t.Errorf("latencies and arms %+v", f)
+		}
+	})
+}
+
+func TestClientsAskNoMoreThanCanBeAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stub{takes: time.Second, answer: says(championVersion, 0.25), id: "u"}
+		c := &clients{stub: s, model: "m", rows: []models.Row{testRow()}, keep: keepAll}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second-time.Millisecond)
+		defer cancel()
+		c.run(ctx, 100)
+		if f := c.figures(); f.Requests > 3*maxWaiting || f.Slowest != s.takes {
+			t.Errorf("%d requests in two rounds of %d, the slowest %v", f.Requests, maxWaiting, f.Slowest)
 		}
 	})
 }
@@ -117,10 +130,18 @@ func TestClientsInspectAnswers(t *testing.T) {
 	}
 }
 
-func TestRequestsCarryAUser(t *testing.T) {
-	r := inferRequest("m", "row-1", "user-7", testRow())
-	if r.GetParameters()["user_id"].GetStringParam() != "user-7" || r.GetInputs()[0].GetShape()[1] != models.Features {
+func TestRequestsCarryAUserAndTheUsersClinic(t *testing.T) {
+	r := inferRequest("m", "row-1", 9, testRow())
+	if r.GetParameters()["user_id"].GetStringParam() != "user-0009" || r.GetParameters()["clinic"].GetStringParam() != wrongClinic ||
+		r.GetInputs()[0].GetShape()[1] != models.Features {
 		t.Errorf("request %v", r)
+	}
+	asked := map[string]int{}
+	for user := range users {
+		asked[inferRequest("m", "", user, testRow()).GetParameters()[clinicKey].GetStringParam()]++
+	}
+	if len(asked) != 5 || asked[wrongClinic] != users/5 {
+		t.Errorf("users of clinics: %v", asked)
 	}
 }
 

@@ -17,6 +17,8 @@ const (
 	hangTimeout = 250 * time.Millisecond
 	// consecutiveFailures trip the breaker in act 2.
 	consecutiveFailures = 10
+	// maxDisagreement is the largest share of pairs, in percent, that may disagree.
+	maxDisagreement = 15
 )
 
 // settings is what the demo's config file depends on.
@@ -27,8 +29,8 @@ type settings struct {
 	Dir string
 	// Step is the time at each step of the plans.
 	Step time.Duration
-	// Targets are the servers' addresses by act.
-	Act1, Act2 targets
+	// The servers' addresses by act.
+	Act1, Act2, Act3a, Act3b targets
 }
 
 type targets struct {
@@ -51,12 +53,13 @@ func (s settings) yaml() ([]byte, error) {
 	err = t.Execute(&out, struct {
 		settings
 		ChampionVersion, ChallengerVersion, Topic, SpoolPath, StorePath, AuditPath string
+		UserKey, ClinicKey                                                         string
 		HangTimeout                                                                time.Duration
-		ConsecutiveFailures                                                        int
+		ConsecutiveFailures, MaxDisagreement                                       int
 	}{
 		s, championVersion, challengerVersion, topic,
 		filepath.Join(s.Dir, "spool"), filepath.Join(s.Dir, "state.db"), filepath.Join(s.Dir, "audit.jsonl"),
-		hangTimeout, consecutiveFailures,
+		userKey, clinicKey, hangTimeout, consecutiveFailures, maxDisagreement,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("config of the demo: %w", err)

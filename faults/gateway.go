@@ -11,13 +11,15 @@ import (
 	"syscall"
 	"text/template"
 	"time"
+
+	"github.com/understudy-serving/understudy/kafkatest"
 )
 
 // gateway is an understudy process on ports of its own, which it keeps over restarts.
 type gateway struct {
 	name, binary, dir string
 	play              play
-	proc              *process
+	proc              *kafkatest.Process
 }
 
 // play is what gateways differ in.
@@ -106,7 +108,7 @@ func (g *gateway) start() error {
 		return err
 	}
 	defer log.Close() // the process has its own
-	g.proc, err = spawn(log, g.binary, "serve", "--config", g.file("understudy.yaml"))
+	g.proc, err = kafkatest.Spawn(log, g.binary, "serve", "--config", g.file("understudy.yaml"))
 	return err
 }
 
@@ -116,7 +118,7 @@ func (g *gateway) awaitReady(ctx context.Context) error {
 	ended := false
 	err := await(ctx, "the gateway "+g.name+" is ready", startPatience, func() (bool, string) {
 		select {
-		case <-g.proc.done:
+		case <-g.proc.Done():
 			ended = true
 			return true, ""
 		default:
@@ -144,8 +146,8 @@ func errorOr(err error, text string) error {
 // kill ends the process at once.
 func (g *gateway) kill() {
 	if g.proc != nil {
-		g.proc.signal(syscall.SIGKILL)
-		<-g.proc.done
+		g.proc.Signal(syscall.SIGKILL)
+		<-g.proc.Done()
 	}
 }
 
@@ -153,16 +155,16 @@ func (g *gateway) kill() {
 // unless it ended with exit code 0.
 func (g *gateway) terminate(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	g.proc.signal(syscall.SIGTERM)
+	g.proc.Signal(syscall.SIGTERM)
 	select {
-	case <-g.proc.done:
+	case <-g.proc.Done():
 	case <-time.After(stopPatience):
 		return time.Since(began), fmt.Errorf("gateway %s still runs %s after SIGTERM: %s", g.name, stopPatience, g.logTail())
 	case <-ctx.Done():
 		return time.Since(began), context.Cause(ctx)
 	}
-	if g.proc.err != nil {
-		return time.Since(began), fmt.Errorf("gateway %s ended with %w: %s", g.name, g.proc.err, g.logTail())
+	if g.proc.Err() != nil {
+		return time.Since(began), fmt.Errorf("gateway %s ended with %w: %s", g.name, g.proc.Err(), g.logTail())
 	}
 	return time.Since(began), nil
 }
@@ -179,7 +181,7 @@ func (g *gateway) logTail() string {
 
 // rss returns the process's resident memory in bytes.
 func (g *gateway) rss() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", g.proc.pid()))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", g.proc.PID()))
 	if err != nil {
 		return 0, err
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/understudy-serving/understudy/kafkatest"
 )
 
 // echo is a server that sends everything back, and counts what it got.
@@ -205,14 +207,14 @@ func TestProcess(t *testing.T) {
 	}
 	g := &gateway{}
 	var err error
-	if g.proc, err = spawn(os.Stderr, "sleep", "60"); err != nil {
+	if g.proc, err = kafkatest.Spawn(os.Stderr, "sleep", "60"); err != nil {
 		t.Fatal(err)
 	}
 	if rss, err := g.rss(); err != nil || rss == 0 {
 		t.Errorf("resident memory: %d, %v", rss, err)
 	}
 	g.kill()
-	if g.proc.err == nil {
+	if g.proc.Err() == nil {
 		t.Error("a killed process ended well")
 	}
 	g.kill() // once more does no harm

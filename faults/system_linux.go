@@ -5,12 +5,6 @@ import (
 	"syscall"
 )
 
-// attributes makes a process leader of its own group, out of Ctrl-C's reach, that dies
-// with us.
-func attributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
-
 // mountMemory mounts a file system of bytes in memory at dir.
 func mountMemory(dir string, bytes int64) error {
 	if err := syscall.Mount("understudy-faults", dir, "tmpfs", 0, room(bytes)); err != nil {

@@ -2,12 +2,7 @@
 
 package main
 
-import (
-	"fmt"
-	"syscall"
-)
-
-func attributes() *syscall.SysProcAttr { return nil }
+import "fmt"
 
 func mountMemory(string, int64) error {
 	return fmt.Errorf("%w: a small disk can be mounted on Linux only", errSkip)

@@ -21,6 +21,10 @@ type Checkpoint struct {
 	// Bad has for each gate the keys that have had a bad event: nothing of theirs counts for
 	// it any more. Seen has those of canary.
 	Bad []Keys `json:"bad,omitempty"`
+	// First has for each gate the keys that have had their first request at the step that was
+	// entered at FirstAt.
+	First   []Keys `json:"first,omitempty"`
+	FirstAt uint64 `json:"first_at,omitempty"`
 	// Seen has the keys of canary, Lost those with a request that had no result in time.
 	Seen Keys `json:"seen"`
 	Lost Keys `json:"lost"`

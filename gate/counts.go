@@ -49,17 +49,31 @@ type Step struct {
 	// Gathered is the time over which the counts came.
 	Gathered time.Duration    `json:"gathered,omitempty"`
 	Cells    map[Series]*Cell `json:"cells,omitempty"`
+	// Firsts count of each routing key only its first request at the step. Cells lose a key
+	// with its first bad event, which is what a fail may count, but leave the good ones: rates
+	// would sink to nothing, and everything would pass. Nil where no request shares a key.
+	Firsts map[Series]*Cell `json:"firsts,omitempty"`
+	// Warm are requests of the step's warm-up, which gates of latency do not judge.
+	Warm map[Series]*Cell `json:"warm,omitempty"`
 }
 
 // Cell returns the cell of a series, which it makes if there is none.
-func (s *Step) Cell(k Series) *Cell {
-	c := s.Cells[k]
+func (s *Step) Cell(k Series) *Cell { return cellOf(&s.Cells, k) }
+
+// First returns the cell of a series in Firsts.
+func (s *Step) First(k Series) *Cell { return cellOf(&s.Firsts, k) }
+
+// WarmUp returns the cell of a series in Warm.
+func (s *Step) WarmUp(k Series) *Cell { return cellOf(&s.Warm, k) }
+
+func cellOf(cells *map[Series]*Cell, k Series) *Cell {
+	c := (*cells)[k]
 	if c == nil {
-		if s.Cells == nil {
-			s.Cells = map[Series]*Cell{}
+		if *cells == nil {
+			*cells = map[Series]*Cell{}
 		}
 		c = new(Cell)
-		s.Cells[k] = c
+		(*cells)[k] = c
 	}
 	return c
 }
@@ -69,6 +83,12 @@ func (s *Step) add(o *Step) {
 	s.Slow = max(s.Slow, o.Slow)
 	for k, c := range o.Cells {
 		s.Cell(k).Add(*c)
+	}
+	for k, c := range o.Firsts {
+		s.First(k).Add(*c)
+	}
+	for k, c := range o.Warm {
+		s.WarmUp(k).Add(*c)
 	}
 }
 
@@ -90,7 +110,7 @@ func (c *Counts) Step(entered uint64, like Step) *Step {
 		if c.Steps == nil {
 			c.Steps = map[uint64]*Step{}
 		}
-		like.Cells, like.Gathered = nil, 0
+		like.Cells, like.Firsts, like.Warm, like.Gathered = nil, nil, nil, 0
 		s = &like
 		c.Steps[entered] = s
 	}

@@ -16,7 +16,7 @@ import (
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	state := contest(rollout.ModeCanary, everyGate()...)
-	for range 20 {
+	for range 5 {
 		var c Checkpoint
 		for range 3 {
 			c.Absorb(state, someCounts(random), 3*time.Second)

@@ -20,11 +20,8 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	if len(s.Rules.Gates) == 0 {
 		return j
 	}
-	step := c.Counts.Steps[s.Entered]
-	if step == nil {
-		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
-	}
-	b := bench{checkpoint: c, rules: s.Rules, entered: s.Entered, step: step, void: j.Split.Void, words: full, full: full}
+	entered, step := c.at(s)
+	b := bench{checkpoint: c, rules: s.Rules, entered: entered, step: step, void: j.Split.Void, words: full, full: full}
 	gates := s.GatesAt(step.Index)
 	for i, g := range gates {
 		j.Gates = append(j.Gates, b.sit(i, g)...)
@@ -33,6 +30,19 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	b.condemn(&j)
 	j.Shadow = c.rehearsed(s)
 	return j
+}
+
+// at returns the step to judge: the state's, or, for one that is beyond shadow and canary,
+// the last that there was.
+func (c *Checkpoint) at(s rollout.State) (entered uint64, step *Step) {
+	if step := c.Counts.Steps[s.Entered]; step != nil {
+		return s.Entered, step
+	}
+	if all := c.Counts.entered(); len(all) > 0 && !s.Recorded() {
+		last := all[len(all)-1]
+		return last, c.Counts.Steps[last]
+	}
+	return s.Entered, &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
 }
 
 // rehearsed judges what the last step in shadow left, once the rollout is beyond it.
@@ -56,16 +66,12 @@ func (c *Checkpoint) rehearsed(s rollout.State) (reports []rollout.GateReport) {
 func evidence(reports []rollout.GateReport) float64 {
 	idle, logs := 1.0, []float64{}
 	for _, r := range reports {
-		if inBudget(r.Gate) && r.Prior > 0 {
+		if r.Gate.Spends() && r.Prior > 0 {
 			idle -= r.Prior
 			logs = append(logs, math.Log(r.Prior)+r.LogFail)
 		}
 	}
 	return logSum(append(logs, math.Log(max(idle, 0))))
-}
-
-func inBudget(g rollout.Gate) bool {
-	return !g.DryRun && g.OnFail == rollout.RollBack && g.Metric != rollout.Drift
 }
 
 // bench is where gates are judged, at one step.
@@ -96,7 +102,7 @@ func (b bench) sit(i int, g rollout.Gate) []rollout.GateReport {
 // the cohorts that there may be.
 func (b bench) prior(k Series, g rollout.Gate) float64 {
 	share := g.Share
-	if g.DryRun {
+	if share == 0 { // it spends nothing of the budget
 		share = 1 / float64(len(b.rules.Gates))
 	}
 	sources := len(b.rules.Segments)
@@ -110,10 +116,7 @@ func (b bench) prior(k Series, g rollout.Gate) float64 {
 }
 
 func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
-	c := b.step.Cells[k]
-	if c == nil {
-		c = new(Cell)
-	}
+	c := b.votes(k)
 	m, at := of(g), placeOf(g, b.step)
 	n := m.trials(at, c)
 	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(), Missing: -1, Low: 1, High: -1,
@@ -124,7 +127,11 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 	if n > 0 && at.compares() {
 		r.LogPass = m.pass(at, c)
 	}
-	b.decide(&r, at, c, n)
+	b.decide(&r, k, at, n)
+	if warm := b.step.Warm[k]; warm != nil && b.words {
+		r.Why += fmt.Sprintf("; kept apart in the first %s: %s of the challenger's %s, %s of the champion's %s", Span(b.rules.WarmUp),
+			Number(warm.ChallengerBad), Number(warm.ChallengerLive), Number(warm.ChampionBad), Number(warm.ChampionLive))
+	}
 	if b.full && n > 0 && r.Applies {
 		r.Estimate, r.Low, r.High = m.estimate(at, c, b.rules.Alpha)
 		b.forecast(&r, at, c, n)
@@ -133,12 +140,15 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 }
 
 // decide gives the verdict and the sentence.
-func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
-	g, level := r.Gate, math.Log(1/b.rules.Alpha)
+func (b bench) decide(r *rollout.GateReport, k Series, at place, n int64) {
+	g, level, c := r.Gate, math.Log(1/b.rules.Alpha), b.votes(k)
 	r.Verdict = rollout.Inconclusive
 	says := ""
 	if b.words {
 		says = b.found(g, at, c)
+		if all := of(g).trials(at, b.events(k)); b.step.Firsts != nil && n < all-all/10 {
+			says = "of each routing key the first request at this step: " + says
+		}
 	}
 	switch {
 	case !g.In(b.step.Mode):
@@ -147,7 +157,7 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Why = "void: the split is broken"
 	case g.Metric != rollout.Drift && math.Log(r.Prior)+r.LogFail >= level,
 		g.Metric == rollout.Drift && n >= g.MinRequests && drifted(g, c):
-		r.Verdict, r.Why = rollout.Fail, says+": "+concluded(g, rollout.Fail)+b.overall()
+		b.fail(r, k, "")
 	case !at.compares():
 		r.Why = fmt.Sprintf("all requests go to one arm at %s: there is nothing to compare", b.step.Weight)
 	case !r.Applies:
@@ -164,6 +174,33 @@ func (b bench) decide(r *rollout.GateReport, at place, c *Cell, n int64) {
 		r.Verdict, r.Why = rollout.Pass, says+": "+concluded(g, rollout.Pass)
 	default:
 		r.Why = says + ": " + concluded(g, rollout.Inconclusive)
+	}
+}
+
+// votes are the counts that a pass stands on, events those of a fail.
+func (b bench) votes(k Series) *Cell {
+	if b.step.Firsts != nil {
+		return cellIn(b.step.Firsts, k)
+	}
+	return b.events(k)
+}
+
+func (b bench) events(k Series) *Cell { return cellIn(b.step.Cells, k) }
+
+func cellIn(cells map[Series]*Cell, k Series) *Cell {
+	if c := cells[k]; c != nil {
+		return c
+	}
+	return new(Cell)
+}
+
+// fail gives the verdict, with the counts that it stands on. It needs no least number of
+// requests: a cohort that is shown to be worse is judged, however small it is.
+func (b bench) fail(r *rollout.GateReport, k Series, with string) {
+	c := b.events(k)
+	r.Verdict, r.Counts, r.Applies = rollout.Fail, c.counts(), true
+	if b.words {
+		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), c) + ": " + with + concluded(r.Gate, rollout.Fail) + b.overall()
 	}
 }
 
@@ -203,7 +240,7 @@ func (b bench) condemn(j *rollout.Judgement) {
 	}
 	worst := -1
 	for i, r := range j.Gates {
-		if !inBudget(r.Gate) {
+		if !r.Gate.Spends() {
 			continue
 		}
 		if r.Verdict == rollout.Fail {
@@ -217,21 +254,8 @@ func (b bench) condemn(j *rollout.Judgement) {
 		return
 	}
 	r := &j.Gates[worst]
-	r.Verdict = rollout.Fail
-	if b.words {
-		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), b.cell(r)) + ": with the other gates' evidence " + concluded(r.Gate, rollout.Fail) + b.overall()
-	}
-}
-
-func (b bench) cell(r *rollout.GateReport) *Cell {
-	for i, g := range b.rules.Gates {
-		if g.Name() == r.Gate.Name() {
-			if c := b.step.Cells[Series{i, r.Segment}]; c != nil {
-				return c
-			}
-		}
-	}
-	return new(Cell)
+	i := slices.IndexFunc(b.rules.Gates, func(g rollout.Gate) bool { return g.Name() == r.Gate.Name() })
+	b.fail(r, Series{i, r.Segment}, "with the other gates' evidence ")
 }
 
 func (c *Cell) counts() rollout.GateCounts {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -43,7 +42,7 @@ type Broker struct {
 	properties      map[string]string
 
 	mu   sync.Mutex
-	proc *process
+	proc *Process
 }
 
 // Launch starts a broker and waits until it answers. The caller calls Stop. The error
@@ -161,7 +160,7 @@ func (b *Broker) Restart() error {
 	if err != nil {
 		return err
 	}
-	proc, err := spawn(log, b.java, b.args("kafka.Kafka", b.file("server.properties"))...)
+	proc, err := Spawn(log, b.java, b.args("kafka.Kafka", b.file("server.properties"))...)
 	_ = log.Close() // the process has its own
 	if err != nil {
 		return err
@@ -175,15 +174,15 @@ func (b *Broker) Restart() error {
 }
 
 // await returns when the broker answers with itself in the metadata.
-func (b *Broker) await(proc *process) error {
+func (b *Broker) await(proc *Process) error {
 	deadline := time.Now().Add(startTimeout)
 	for time.Now().Before(deadline) {
 		select {
-		case <-proc.done:
+		case <-proc.Done():
 			if log := b.Log(); strings.Contains(log, "Address already in use") {
 				return fmt.Errorf("start Kafka: %w", errPortTaken)
 			}
-			return fmt.Errorf("start Kafka: it ended with %v\n%s", proc.err, tail(b.Log(), 30))
+			return fmt.Errorf("start Kafka: it ended with %v\n%s", proc.Err(), tail(b.Log(), 30))
 		case <-time.After(50 * time.Millisecond):
 		}
 		if ready(b.Addr) {
@@ -204,12 +203,12 @@ func (b *Broker) Kill() {
 }
 
 // Pause stops the broker in its tracks: it keeps its connections and answers nothing.
-func (b *Broker) Pause() error { return b.signal((*process).pause) }
+func (b *Broker) Pause() error { return b.signal((*Process).pause) }
 
 // Resume ends Pause.
-func (b *Broker) Resume() error { return b.signal((*process).resume) }
+func (b *Broker) Resume() error { return b.signal((*Process).resume) }
 
-func (b *Broker) signal(send func(*process) error) error {
+func (b *Broker) signal(send func(*Process) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.proc == nil {
@@ -227,47 +226,6 @@ func (b *Broker) Stop() {
 		b.proc = nil
 	}
 	_ = os.RemoveAll(b.dir) // in the system's temporary folder; what stays does no harm
-}
-
-// process is a running command.
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	// err is how it ended; set when done is closed.
-	err error
-}
-
-// spawn starts a command in a process group of its own. One goroutine, and so one
-// thread, starts it and waits for it: Linux sends the signal that makes it die with
-// us when that thread ends.
-func spawn(output *os.File, name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = output, output
-	p.cmd.SysProcAttr = attributes()
-	started := make(chan error, 1)
-	go func() {
-		defer close(p.done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = p.cmd.Wait()
-		}
-	}()
-	return p, <-started
-}
-
-// stop asks the process to end, and kills it after timeout.
-func (p *process) stop(timeout time.Duration) {
-	_ = p.resume() // a paused process cannot end
-	if p.terminate() == nil {
-		select {
-		case <-p.done:
-			return
-		case <-time.After(timeout):
-		}
-	}
-	p.kill()
 }
 
 // freePorts returns addresses on the loopback interface that nobody listens on.

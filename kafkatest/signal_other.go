@@ -12,14 +12,14 @@ var errNoSignals = errors.New("this system has no signals")
 
 func attributes() *syscall.SysProcAttr { return nil }
 
-func (p *process) kill() {
+func (p *Process) kill() {
 	_ = p.cmd.Process.Kill() // it has ended already where this fails
 	<-p.done
 }
 
-func (p *process) terminate() error { return errNoSignals }
-func (p *process) pause() error     { return errNoSignals }
-func (p *process) resume() error    { return errNoSignals }
+func (p *Process) terminate() error { return errNoSignals }
+func (p *Process) pause() error     { return errNoSignals }
+func (p *Process) resume() error    { return errNoSignals }
 
 // lock does nothing here: run one test binary at a time until the artifacts are there.
 func lock(string) (unlock func(), err error) { return func() {}, nil }

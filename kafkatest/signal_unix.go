@@ -8,17 +8,17 @@ import (
 )
 
 // kill ends the process and its children, and waits for it.
-func (p *process) kill() {
+func (p *Process) kill() {
 	_ = p.send(syscall.SIGKILL) // it has ended already where this fails
 	<-p.done
 }
 
-func (p *process) terminate() error { return p.send(syscall.SIGTERM) }
-func (p *process) pause() error     { return p.send(syscall.SIGSTOP) }
-func (p *process) resume() error    { return p.send(syscall.SIGCONT) }
+func (p *Process) terminate() error { return p.send(syscall.SIGTERM) }
+func (p *Process) pause() error     { return p.send(syscall.SIGSTOP) }
+func (p *Process) resume() error    { return p.send(syscall.SIGCONT) }
 
 // send signals the whole group.
-func (p *process) send(s syscall.Signal) error { return syscall.Kill(-p.cmd.Process.Pid, s) }
+func (p *Process) send(s syscall.Signal) error { return syscall.Kill(-p.cmd.Process.Pid, s) }
 
 // lock takes a lock that processes share, by a file; it is free again after unlock or
 // when the process ends.

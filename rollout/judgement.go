@@ -73,8 +73,8 @@ type GateReport struct {
 	Gate Gate `json:"gate"`
 	// Segment is the cohort, such as "region=eu"; empty for all requests.
 	Segment string `json:"segment,omitempty"`
-	// Applies is false where the gate does not judge this mode, or a cohort has too few
-	// requests to be judged: then it neither holds nor passes anything.
+	// Applies is false where the gate does not judge this mode, or where a cohort has too few
+	// requests to pass and has not failed: then it neither holds nor passes anything.
 	Applies bool    `json:"applies"`
 	Verdict Verdict `json:"verdict"`
 	// Why says it in one sentence.

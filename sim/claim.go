@@ -37,20 +37,31 @@ type figure struct{ measured, low, high float64 }
 
 // result is a claim that was measured; build/sim.json holds these.
 type result struct {
-	Claim    string  `json:"claim"`
-	Limit    float64 `json:"limit"`
-	Measured float64 `json:"measured"`
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
-	Met      bool    `json:"met"`
+	Claim    string `json:"claim"`
+	Limit    number `json:"limit"`
+	Measured number `json:"measured"`
+	Low      number `json:"low"`
+	High     number `json:"high"`
+	Met      bool   `json:"met"`
 
 	claim claim
+}
+
+// number is null in JSON where it is infinite: it never happened.
+type number float64
+
+// MarshalJSON writes the number as it is, without an exponent.
+func (n number) MarshalJSON() ([]byte, error) {
+	if math.IsInf(float64(n), 0) {
+		return []byte("null"), nil
+	}
+	return strconv.AppendFloat(nil, float64(n), 'f', -1, 64), nil
 }
 
 // judge holds a figure against the claim's limit: a chance by the end of its interval that
 // is the worse one, a number of requests by its median.
 func (c claim) judge(f figure) result {
-	r := result{Claim: c.group + ": " + c.name, Limit: c.limit, Measured: f.measured, Low: f.low, High: f.high, claim: c}
+	r := result{c.group + ": " + c.name, number(c.limit), number(f.measured), number(f.low), number(f.high), false, c}
 	switch {
 	case c.unit == requests:
 		r.Met = f.measured > 0 && f.measured <= c.limit
@@ -76,6 +87,9 @@ func (s sample) pick(short, long int) int {
 	}
 	return long
 }
+
+// times is how many times shorter the short form's rollouts are.
+func (s sample) times() float64 { return float64(s.pick(2, 1)) }
 
 // confidence gives intervals whose ends each hold at 99 %.
 const confidence = 0.98
@@ -111,14 +125,15 @@ func medianOf(all []float64) figure {
 }
 
 // show writes a figure in its unit.
-func (u unit) show(v float64) string {
-	switch {
+func (u unit) show(n number) string {
+	switch v := float64(n); {
 	case u == chance:
 		return strconv.FormatFloat(100*v, 'g', 3, 64) + "%"
 	case math.IsInf(v, 0):
 		return "never"
+	default:
+		return thousands(v)
 	}
-	return thousands(v)
 }
 
 // thousands writes a whole number with separators.

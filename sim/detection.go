@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/understudy-serving/understudy/rollout"
 	"github.com/understudy-serving/understudy/simulation"
@@ -42,7 +43,7 @@ func detect(seed uint64, errors, healthy float64) float64 {
 func toDetectTail(ctx context.Context, s sample) figure {
 	return s.median(ctx, s.pick(60, 500), func(seed uint64) float64 {
 		setup := tail(seed, 1.5)
-		setup.Traffic.From = setup.Plan[0].Bake
+		setup.Traffic.From, setup.Horizon = setup.Plan[0].Bake, 10*time.Minute
 		r := play(ctx, setup, seed)
 		if r.Outcome != simulation.RolledBack {
 			return math.Inf(1)
@@ -55,6 +56,7 @@ func toDetectTail(ctx context.Context, s sample) figure {
 // answers take times as long. Medians differ, lest they all lie alike on the grid.
 func tail(seed uint64, times float64) simulation.Setup {
 	s := canaryOf(1000, rollout.Gate{Metric: rollout.TailLatency, Margin: 0.1, Relative: true, Horizon: horizon})
+	s.Sample = rollout.FullWeight // else the step in shadow has no pairs, and no end
 	median := ms * (20 + float64(seed%20))
 	s.Plan = append(rollout.Plan{{Kind: rollout.StepShadow, Bake: minute, MinRequests: 1}}, s.Plan...)
 	s.Traffic.Champion = simulation.Arm{Median: span(median), P99: span(4 * median)}

@@ -6,19 +6,20 @@ import (
 	"math"
 
 	"github.com/understudy-serving/understudy/rollout"
+	"github.com/understudy-serving/understudy/simulation"
 )
 
 // falsePasses are the claims that a challenger at its margin hardly ever passes a step.
 func falsePasses() []claim {
 	at := func(name string, w rollout.Weight, g rollout.Gate, r rates, each, length float64) claim {
 		return claim{group: "false pass", name: name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
-			return s.share(ctx, s.pick(10_000, 20_000), func(seed uint64) bool {
+			return s.share(ctx, 10_000, func(seed uint64) bool {
 				l := newLedger(seed, w, g)
 				feed := l.live
 				if w == 0 {
 					feed = l.pairs
 				}
-				return !math.IsInf(l.until(passed, feed, r, each, length), 1)
+				return !math.IsInf(l.until(passed, feed, r, each, length/s.times()), 1)
 			})
 		}}
 	}
@@ -28,6 +29,12 @@ func falsePasses() []claim {
 		at("absolute 2pp, used up, at 5%", 500, errorRate(0.02, false), rates{0.001, 0.021}, 200, 40_000),
 		at("paired in shadow, absolute 0.5pp, used up", 0, errorRate(0.005, false), rates{0.005, 0.010}, 50, 15_000),
 		at("disagreement, exactly at its limit of 2%", 0, rollout.Gate{Metric: rollout.Disagreement, Limit: 0.02}, rates{0, 0.02}, 20, 10_000),
+		{group: "false pass", name: "absolute 2pp, used up, 1,000 users who come back 9 times", limit: alpha, measure: func(ctx context.Context, s sample) figure {
+			setup := returning(1000, 0.01, 0.03, errorRate(0.02, false))
+			return s.share(ctx, s.pick(500, 1000), func(seed uint64) bool {
+				return play(ctx, setup, seed).Outcome == simulation.Promoted
+			})
+		}},
 		{group: "false pass", name: "score shift, exactly at its max, all pairs but one in 50 differ by twice the max", limit: alpha,
 			measure: shift(passed, func(l *ledger) float64 {
 				if l.random.Float64() < 0.02 {

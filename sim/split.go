@@ -39,8 +39,8 @@ func keys(seed uint64, w rollout.Weight, share float64, most int) float64 {
 }
 
 func rightSplit(ctx context.Context, s sample) figure {
-	return s.share(ctx, s.pick(12_000, 40_000), func(seed uint64) bool {
-		return !math.IsInf(keys(seed, 1000, 0.1, s.pick(500, 2000)), 1)
+	return s.share(ctx, s.pick(12_000, 20_000), func(seed uint64) bool {
+		return !math.IsInf(keys(seed, 1000, 0.1, s.pick(500, 1000)), 1)
 	})
 }
 
@@ -50,9 +50,9 @@ func wrongSplit(ctx context.Context, s sample) figure {
 
 // heavyUsers has 300 users, of whom the first sends a fifth of all requests.
 func heavyUsers(ctx context.Context, s sample) figure {
-	return s.share(ctx, s.pick(10_000, 20_000), func(seed uint64) bool {
+	return s.share(ctx, s.pick(6_000, 10_000), func(seed uint64) bool {
 		setup := canaryOf(2500, rollout.Gate{Metric: rollout.ErrorRate, Margin: 0.9, Horizon: horizon})
-		setup.Traffic.Users, setup.Traffic.Heavy, setup.Horizon = 300, 1.2, 5*time.Second
+		setup.Traffic.Users, setup.Traffic.Heavy, setup.Horizon = 300, 1.2, 3*time.Second
 		return play(ctx, setup, seed).Void
 	})
 }
@@ -60,9 +60,8 @@ func heavyUsers(ctx context.Context, s sample) figure {
 func lostResults(ctx context.Context, s sample) figure {
 	return s.share(ctx, s.pick(100, 500), func(seed uint64) bool {
 		setup := canaryOf(1000, rollout.Gate{Metric: rollout.ErrorRate, Margin: 0.9, Horizon: horizon})
-		setup.Traffic.Lost, setup.Horizon = 0.05, 50*time.Second
+		setup.Traffic.Lost, setup.Horizon = 0.05, 34*time.Second
 		setup.Until = func(j rollout.Judgement) bool { return j.Split.Void }
 		return play(ctx, setup, seed).Void
 	})
 }
-

@@ -20,8 +20,8 @@ const (
 // Result is what became of one simulated rollout.
 type Result struct {
 	Outcome Outcome
-	// By is what rolled it back: a gate, with its cohort, "breaker" or "max_duration"; else,
-	// what it waits for.
+	// By is what rolled it back: a gate, with its cohort, "breaker" or "max_duration of …"; of
+	// one that was not promoted either, the gates that had not passed, or what else it waited for.
 	By string
 	// At is when it ended, after Requests.
 	At       time.Duration

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/understudy-serving/understudy/canary"
@@ -73,7 +74,7 @@ type play struct {
 	live      canary.Live
 	now       time.Duration
 	ends      agenda
-	exposed   []bool
+	exposed   map[int]bool
 	result    Result
 	// entered is when the step began whose revision is at.
 	entered time.Duration
@@ -89,7 +90,7 @@ func newPlay(s Setup, seed uint64) *play {
 	// Another challenger gets another selection of the keys: so does another run.
 	s.Challenger.Version = fmt.Sprintf("%s-%d", s.Challenger.Version, seed)
 	s.Breaker.FailureRatio = 0 // runs on the system's clock
-	p := &play{setup: s, source: NewSource(s.Traffic, seed), exposed: make([]bool, s.Traffic.Users)}
+	p := &play{setup: s, source: NewSource(s.Traffic, seed), exposed: map[int]bool{}}
 	p.result.Steps = map[int]time.Duration{}
 	p.conductor = canary.NewConductor(canary.Options{
 		Store:     new(memory),
@@ -178,7 +179,7 @@ func (p *play) conclude() {
 		r.By = p.culprit(v)
 	default:
 		r.Outcome = cmp.Or(r.Outcome, Waiting)
-		r.By = v.WaitingFor
+		r.By = waitingFor(v)
 	}
 }
 
@@ -190,10 +191,34 @@ func (p *play) culprit(v rollout.View) string {
 		return "breaker"
 	case canary.GateActor:
 		failed, _ := v.Figures.Judgement.Decisive()
-		if failed.Segment != "" {
-			return failed.Gate.Name() + " (" + failed.Segment + ")"
-		}
-		return failed.Gate.Name()
+		return gateName(failed)
 	}
 	return "max_duration of " + gate.Span(p.live.State.Plan[p.step].MaxDuration)
+}
+
+// waitingFor names the gates and cohorts that keep the step; where none does, it waits for time
+// or requests.
+func waitingFor(v rollout.View) string {
+	var names []string
+	j := v.Figures.Judgement
+	switch {
+	case j.Split.Void:
+		return "a split that can be trusted"
+	case v.Breaker != canary.BreakerClosed:
+		return "breaker"
+	}
+	for _, r := range j.Holding() {
+		names = append(names, gateName(r))
+	}
+	if len(names) == 0 {
+		return "time or requests"
+	}
+	return strings.Join(names, ", ")
+}
+
+func gateName(r rollout.GateReport) string {
+	if r.Segment == "" {
+		return r.Gate.Name()
+	}
+	return r.Gate.Name() + " (" + r.Segment + ")"
 }

@@ -9,11 +9,15 @@ import (
 	"github.com/understudy-serving/understudy/spool"
 )
 
-// What goes into the spool at a time, if so much is waiting. Nobody waits for more to
-// come: a batch is what piled up while the one before was written.
+// What goes into the spool at a time, if so much is waiting. A batch is what piled up
+// while the one before was written, and for a moment behind it.
 const (
 	batchMost = 256
 	batchSize = 1 << 20
+	// gatherRecords and gatherMoment: behind a batch of fewer records the encoder lets
+	// some pile up, for waking up and a write of its own cost a record more than all else.
+	gatherRecords = 64
+	gatherMoment  = time.Millisecond
 )
 
 // encodeAll is the encoder's goroutine: intake to spool.
@@ -22,7 +26,9 @@ func (s *Sink) encodeAll() {
 	for {
 		select {
 		case x := <-s.intake.queue:
-			s.encodeSome(x)
+			if s.encodeSome(x) < gatherRecords {
+				s.gather()
+			}
 			continue
 		case <-s.stop:
 		}
@@ -39,8 +45,8 @@ func (s *Sink) encodeAll() {
 	s.emptyIntake()
 }
 
-// encodeSome makes records of x and what waits behind it, and appends them.
-func (s *Sink) encodeSome(x *rollout.Exchange) {
+// encodeSome makes n records of x and what waits behind it, and appends them.
+func (s *Sink) encodeSome(x *rollout.Exchange) (n int) {
 	s.records = s.records[:0]
 	for size := 0; ; {
 		record := s.encodeOne(x)
@@ -56,9 +62,20 @@ func (s *Sink) encodeSome(x *rollout.Exchange) {
 		break
 	}
 	s.append(s.records)
-	clear(s.records)
+	s.encoder.reset()
 	s.reportIntake()
 	s.sender.poke()
+	return len(s.records)
+}
+
+// gather waits a moment for more to come.
+func (s *Sink) gather() {
+	t := time.NewTimer(gatherMoment)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.stop:
+	}
 }
 
 func (s *Sink) encodeOne(x *rollout.Exchange) []byte {

@@ -35,23 +35,23 @@ func (s *slow) durable() bool { return true }
 
 func taken(*delivery, int) error { return nil }
 
-// What piles up during one append is the next one, within bounds; nobody waits for more.
+// What piles up during one append, and for a moment behind it, is the next one, within bounds.
 func TestAppendsAreBatchesOfWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
 		disk := &slow{Spool: spool.NewMemory(64 << 20), release: make(chan struct{})}
 		s := on(t, newBroker(taken), func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 1)
-		synctest.Wait() // the first is appended alone
+		idle() // the first is appended alone
 		record(t, s, &c, 1, 301)
 		for i := range 2 {
 			s.Accept()
 			s.Record(large(t, &c, id(301+i), batchSize/2))
 		}
 		record(t, s, &c, 303, 400)
-		synctest.Wait()
+		idle()
 		close(disk.release)
-		synctest.Wait()
+		time.Sleep(time.Second)
 		want(t, s, 400, 0)
 		if got, want := fmt.Sprint(disk.batches), fmt.Sprint([]int{1, batchMost, 300 - batchMost + 2, 97}); got != want {
 			t.Errorf("batches of %s, want %s", got, want)
@@ -72,9 +72,9 @@ func TestAppendThatHangs(t *testing.T) {
 		s := on(t, newBroker(taken), func(o *Options) { o.Spool, o.IntakeRecords = disk, 100 })
 		began := time.Now()
 		record(t, s, &c, 0, 1)
-		synctest.Wait()
+		idle()
 		record(t, s, &c, 1, 1000)
-		if took := time.Since(began); took != 0 {
+		if took := time.Since(began); took > time.Second {
 			t.Errorf("Record waited %s", took)
 		}
 		got := s.Snapshot()
@@ -94,7 +94,7 @@ func TestAppendThatHangs(t *testing.T) {
 			t.Errorf("ledger %+v", got)
 		}
 		close(disk.release) // the append ends after all: nothing counts twice
-		synctest.Wait()
+		idle()
 		want(t, s, 0, 0)
 		c.check(t)
 	})
@@ -145,11 +145,11 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 				}}, release: make(chan struct{})}
 				s := on(t, newBroker(taken), func(o *Options) { o.Spool, o.Logger = gate, l.logger() })
 				record(t, s, &c, 0, 1)
-				synctest.Wait()
+				idle()
 				record(t, s, &c, 1, 10) // one batch
-				synctest.Wait()
+				idle()
 				close(gate.release)
-				synctest.Wait()
+				idle()
 				lost := int64(7)
 				if tt.alone {
 					lost = 2
@@ -160,7 +160,7 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 				for i := range 2 { // one that fits among others that don't is no news
 					record(t, s, &c, 20+i, 21+i)
 					time.Sleep(calm)
-					synctest.Wait()
+					idle()
 				}
 				if l.count(tt.logged) != 1 || l.count("takes records again") != 1 {
 					t.Errorf("logged %s", l.lines.String())

@@ -42,6 +42,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e.encode(x)
+				e.reset()
 			}
 		})
 	}

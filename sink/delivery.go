@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
-
-	"github.com/segmentio/kafka-go"
 )
 
 // producer sends records to Kafka.
@@ -25,7 +23,7 @@ type producer interface {
 type delivery struct {
 	position uint64
 	record   []byte
-	message  kafka.Message
+	message  letter
 	// alone asks for a produce request of its own, so that its answer is about
 	// nothing else.
 	alone   bool

@@ -24,6 +24,11 @@ func onDisk(dir string) func(*Options) {
 	return func(o *Options) { o.Disk = &spool.Options{Dir: dir} }
 }
 
+// roomy is a file system with 12,345 bytes left.
+type roomy struct{ spool.OS }
+
+func (roomy) Free(string) (int64, error) { return 12_345, nil }
+
 // What one process could not deliver the next one does, and the books of both add up.
 func TestLedgerAcrossRestarts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
@@ -119,7 +124,7 @@ func TestDamagedRecordOnDisk(t *testing.T) {
 	}
 	damage(t, dir, id(7))
 	r := prometheus.NewPedanticRegistry()
-	s = on(t, newBroker(taken), onDisk(dir), func(o *Options) { o.Registerer = r })
+	s = on(t, newBroker(taken), onDisk(dir), func(o *Options) { o.Registerer, o.Disk.FS = r, roomy{} })
 	eventually(t, "delivery", func() bool { return s.Snapshot().Spooled == 0 })
 	if got := want(t, s, 19, 0); got.Recovered != 20 || got.Dropped[DropCorrupt] != 1 {
 		t.Errorf("ledger %+v", got)
@@ -128,6 +133,7 @@ func TestDamagedRecordOnDisk(t *testing.T) {
 	for name, want := range map[string]float64{
 		"understudy_sink_spool_corrupt_records_total":    1,
 		"understudy_sink_spool_durable":                  1,
+		"understudy_sink_spool_disk_free_bytes":          12345,
 		"understudy_sink_spool_abandoned_segments_total": 0,
 		"understudy_sink_backlog_seconds":                0,
 	} {
@@ -172,7 +178,7 @@ func TestRejectedRecordsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	var c tally
 	refuse := newBroker(func(d *delivery, _ int) error {
-		if key := string(d.message.Key); key == id(3) || key == id(4) {
+		if key := string(d.message.key); key == id(3) || key == id(4) {
 			return kafka.InvalidRecord
 		}
 		return nil

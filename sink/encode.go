@@ -1,10 +1,7 @@
 package sink
 
 import (
-	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -59,8 +56,8 @@ type places [payloads]bool
 
 func (p places) any() bool { return p != places{} }
 
-// encoder makes records of exchanges. It reuses its scratch buffers, so that a record
-// costs one allocation, and serves one goroutine.
+// encoder makes records of exchanges. It reuses its buffers, so that a record costs no
+// allocation, and serves one goroutine.
 type encoder struct {
 	// limit is the largest record in bytes.
 	limit    int
@@ -68,12 +65,37 @@ type encoder struct {
 	head     []byte
 	arms     [payloads][]byte // what stands beside each payload; nothing for the request
 	tail     []byte
+	specs    [payloads]wireSpec
 	part     []byte
+	records  []byte // those since the last reset
+}
+
+// The buffer of records: what it begins with, and how large it may stay.
+const (
+	recordsLeast = 64 << 10
+	recordsMost  = 4 << 20
+)
+
+// reset says that nobody needs the records any more that encode has returned.
+func (e *encoder) reset() {
+	if e.records = e.records[:0]; cap(e.records) > recordsMost {
+		e.records = nil
+	}
+}
+
+// room returns an empty slice of capacity n.
+func (e *encoder) room(n int) []byte {
+	used := len(e.records)
+	if n > cap(e.records)-used {
+		e.records, used = make([]byte, 0, max(n, recordsLeast, 2*cap(e.records))), 0
+	}
+	e.records = e.records[:used+n]
+	return e.records[used : used : used+n]
 }
 
 // encode returns x as a record of at most limit bytes, without what the model's policy
 // leaves out, and whether payloads were replaced by digests: those that a consumer could not decode, and the largest ones
-// of a record over the limit. x stays the caller's.
+// of a record over the limit. x stays the caller's; the record is good until reset.
 func (e *encoder) encode(x *rollout.Exchange) (record []byte, cut bool) {
 	var bad places
 	var found [payloads]*recordv1.Digest
@@ -89,8 +111,8 @@ func (e *encoder) encode(x *rollout.Exchange) (record []byte, cut bool) {
 		e.tail = appendBytes(e.tail, fieldRedaction, note)
 	}
 	for {
-		e.arms[inChampion] = appendArm(e.arms[inChampion][:0], &x.Champion, bad[inChampion])
-		e.arms[inChallenger] = appendArm(e.arms[inChallenger][:0], &x.Challenger, bad[inChallenger])
+		e.arms[inChampion] = e.appendArm(inChampion, &x.Champion, bad[inChampion])
+		e.arms[inChallenger] = e.appendArm(inChallenger, &x.Challenger, bad[inChallenger])
 		out, digests := e.fit(in, bad, &found)
 		var worse places
 		if record, worse = e.assemble(in, out, digests); !worse.any() {
@@ -180,7 +202,7 @@ func (e *encoder) armSize(i int, response *rollout.Payload, out bool) int {
 // assemble writes the record without the payloads in out, and tells which of the
 // others no consumer could decode; the record is void then.
 func (e *encoder) assemble(in [payloads]*rollout.Payload, out places, cut []byte) (record []byte, bad places) {
-	b := make([]byte, 0, e.size(in, out, cut))
+	b := e.room(e.size(in, out, cut))
 	b = append(b, e.head...)
 	if in[inRequest] != nil && !out[inRequest] {
 		b, bad[inRequest] = splice(b, fieldRequest, in[inRequest], inferRequest)
@@ -241,12 +263,25 @@ func appendEntry(b []byte, key, value string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), value)
 }
 
-// appendArm appends all of an arm's result but its response, whose absence it
-// explains where the bytes were no response.
-func appendArm(b []byte, c *rollout.Call, bad bool) []byte {
-	b = appendString(b, armTarget, c.Spec.Target)
-	b = appendString(b, armModel, c.Spec.Model)
-	b = appendString(b, armVersion, c.Spec.Version)
+// wireSpec is a spec as records have it: most have the one of the record before.
+type wireSpec struct {
+	of    rollout.Spec
+	bytes []byte
+}
+
+func (w *wireSpec) encode(spec rollout.Spec) []byte {
+	if w.of != spec {
+		b := appendString(w.bytes[:0], armTarget, spec.Target)
+		b = appendString(b, armModel, spec.Model)
+		w.of, w.bytes = spec, appendString(b, armVersion, spec.Version)
+	}
+	return w.bytes
+}
+
+// appendArm writes all of an arm's result but its response, whose absence it explains
+// where the bytes were no response.
+func (e *encoder) appendArm(place int, c *rollout.Call, bad bool) []byte {
+	b := append(e.arms[place][:0], e.specs[place].encode(c.Spec)...)
 	b = appendUint(b, armCode, uint64(c.Status.Code))
 	b = appendString(b, armMessage, c.Status.Message)
 	if c.Latency != 0 {
@@ -296,57 +331,4 @@ func appendOutput(b []byte, o *rollout.OutputComparison) []byte {
 	}
 	protowire.AppendVarint(b[:at], uint64(n))
 	return b
-}
-
-func appendString(b []byte, field protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendString(b, valid(s))
-}
-
-// valid replaces what is not UTF-8: a string that came from a client, a server or a
-// tensor must not make its record undecodable.
-func valid(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-func appendUint(b []byte, field protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	b = protowire.AppendTag(b, field, protowire.VarintType)
-	return protowire.AppendVarint(b, v)
-}
-
-func appendBool(b []byte, field protowire.Number, v bool) []byte {
-	return appendUint(b, field, protowire.EncodeBool(v))
-}
-
-func appendDouble(b []byte, field protowire.Number, v float64) []byte {
-	bits := math.Float64bits(v)
-	if bits == 0 {
-		return b
-	}
-	b = protowire.AppendTag(b, field, protowire.Fixed64Type)
-	return protowire.AppendFixed64(b, bits)
-}
-
-// appendSeconds appends a google.protobuf.Timestamp or Duration, which look the same.
-func appendSeconds(b []byte, field protowire.Number, seconds int64, nanos int) []byte {
-	n := 0
-	if seconds != 0 {
-		n += 1 + protowire.SizeVarint(uint64(seconds))
-	}
-	if nanos != 0 {
-		n += 1 + protowire.SizeVarint(uint64(nanos))
-	}
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(n))
-	b = appendUint(b, 1, uint64(seconds))
-	return appendUint(b, 2, uint64(nanos))
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -122,6 +123,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("not in time: %s", what)
 		}
 	}
+}
+
+// idle waits, in a bubble of its own time, until the sink has done what it can do now: its
+// pauses to gather records are over, no pause to try again is.
+func idle() {
+	time.Sleep(gatherMoment + gatherTime + time.Millisecond)
+	synctest.Wait()
 }
 
 // closeIn closes s and gives the flush at most d.

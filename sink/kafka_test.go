@@ -224,13 +224,31 @@ func TestFaultsThatHeal(t *testing.T) {
 	}
 }
 
+// All partitions of a broker share a request, and records that come one by one do, too.
+func TestRecordsShareRequests(t *testing.T) {
+	broker := cluster(t)
+	produced := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
+	var c tally
+	var l logs
+	s := open(t, &l, broker.ListenAddrs())
+	began := time.Now()
+	for i := range 200 {
+		record(t, s, &c, i, i+1)
+		time.Sleep(time.Millisecond)
+	}
+	eventually(t, "delivery", func() bool { return s.Snapshot().Delivered == 200 })
+	if n, most := int64(produced.Hits()), int64(time.Since(began)/gatherTime)+2; n > most {
+		t.Errorf("%d requests for 200 records in four partitions, want at most %d", n, most)
+	}
+}
+
 // One partition that fails does not hold up the others.
 func TestOneBadPartition(t *testing.T) {
 	broker := cluster(t)
 	h := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{2}, Err: kerr.NotEnoughReplicas, Count: -1})
 	bad := int64(0)
 	for i := range 400 {
-		if (&byKey{}).Balance(kafka.Message{Key: []byte(id(i))}, 0, 1, 2, 3) == 2 {
+		if new(kafka.Hash).Balance(kafka.Message{Key: []byte(id(i))}, 0, 1, 2, 3) == 2 {
 			bad++
 		}
 	}

@@ -1,12 +1,12 @@
 package sink
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -29,28 +29,46 @@ const (
 // errNoRecord says that bytes are no Prediction with an id.
 var errNoRecord = errors.New("no record")
 
-// envelope makes Kafka messages of records: CloudEvents 1.0, binary mode. The spool
-// holds protobuf in either encoding; JSON is made on the way out.
+// letter is what a record is to Kafka: key and value, which share the record's bytes,
+// and what its headers say.
+type letter struct {
+	key, value []byte
+	source     []byte // the header ce_source, as it is sent; shared
+	at         time.Time
+	// refusal is why the topic refused it; empty for what is no dead letter.
+	refusal string
+}
+
+// size is at least what the letter takes in a batch before compression.
+func (m *letter) size() int {
+	const rest = 256 // lengths, and the headers that are the same for all
+	return rest + 2*len(m.key) + len(m.value) + len(m.source) + len(m.refusal)
+}
+
+// envelope makes letters of records: CloudEvents 1.0, binary mode. The spool holds
+// protobuf in either encoding; JSON is made on the way out. seal serves one goroutine,
+// appendHeaders any number.
 type envelope struct {
 	json     bool
 	maxBytes int
 	topic    string
 	sources  map[string][]byte // ce_source by model
-	// The same for all records, and never changed.
+	// Headers that are the same for all records, as they are sent.
 	specVersion, recordType, contentType []byte
 }
 
 func newEnvelope(o KafkaOptions) *envelope {
-	v := &envelope{maxBytes: o.MaxRecordBytes, topic: o.Topic, sources: map[string][]byte{}, specVersion: []byte("1.0"),
-		recordType: []byte("understudy.record.v1.Prediction"), contentType: []byte("application/protobuf")}
+	v := &envelope{maxBytes: o.MaxRecordBytes, topic: o.Topic, sources: map[string][]byte{}}
+	v.specVersion = appendHeader(nil, "ce_specversion", "1.0")
+	v.recordType = appendHeader(nil, "ce_type", "understudy.record.v1.Prediction")
+	v.contentType = appendHeader(nil, "content-type", "application/protobuf")
 	if o.Encoding == encodingJSON {
-		v.json, v.contentType = true, []byte("application/json")
+		v.json, v.contentType = true, appendHeader(nil, "content-type", "application/json")
 	}
 	return v
 }
 
-// seal fills in d.message; its key and value share the record's bytes. cut tells that
-// payloads had to go for it.
+// seal fills in d.message. cut tells that payloads had to go for it.
 func (v *envelope) seal(d *delivery) (cut bool, err error) {
 	id, model, at, err := attributes(d.record)
 	if err != nil {
@@ -62,27 +80,48 @@ func (v *envelope) seal(d *delivery) (cut bool, err error) {
 			return false, err
 		}
 	}
-	d.message = kafka.Message{Key: id, Value: value, WriterData: d, Headers: []kafka.Header{
-		{Key: "ce_specversion", Value: v.specVersion},
-		{Key: "ce_id", Value: id},
-		{Key: "ce_source", Value: v.source(model)},
-		{Key: "ce_type", Value: v.recordType},
-		{Key: "ce_time", Value: at.AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano)},
-		{Key: "content-type", Value: v.contentType},
-	}}
+	d.message = letter{key: id, value: value, source: v.source(model), at: at}
 	if d.why != nil {
-		d.message.Headers = append(d.message.Headers,
-			kafka.Header{Key: deadLetterTopic, Value: []byte(v.topic)},
-			kafka.Header{Key: deadLetterReason, Value: []byte(clip(d.why.Error()))})
+		d.message.refusal = clip(d.why.Error())
 	}
 	return cut, nil
 }
 
-// source returns ce_source; models are few, for the config file names them.
+// appendHeaders appends the number of m's headers and the headers, in Kafka's form.
+func (v *envelope) appendHeaders(b []byte, m *letter) []byte {
+	n := int64(6)
+	if m.refusal != "" {
+		n = 8
+	}
+	b = binary.AppendVarint(b, n)
+	b = append(b, v.specVersion...)
+	b = appendHeader(b, "ce_id", m.key)
+	b = append(b, m.source...)
+	b = append(b, v.recordType...)
+	var room [len(time.RFC3339Nano)]byte
+	b = appendHeader(b, "ce_time", m.at.AppendFormat(room[:0], time.RFC3339Nano))
+	b = append(b, v.contentType...)
+	if m.refusal != "" {
+		b = appendHeader(b, deadLetterTopic, v.topic)
+		b = appendHeader(b, deadLetterReason, m.refusal)
+	}
+	return b
+}
+
+func appendHeader[T string | []byte](b []byte, key string, value T) []byte {
+	return appendVarbytes(appendVarbytes(b, key), value)
+}
+
+// appendVarbytes appends v behind its length.
+func appendVarbytes[T string | []byte](b []byte, v T) []byte {
+	return append(binary.AppendVarint(b, int64(len(v))), v...)
+}
+
+// source returns the header ce_source; models are few, for the config file names them.
 func (v *envelope) source(model []byte) []byte {
 	s, ok := v.sources[string(model)]
 	if !ok {
-		s = []byte("/understudy/" + url.PathEscape(string(model)))
+		s = appendHeader(nil, "ce_source", "/understudy/"+url.PathEscape(string(model)))
 		v.sources[string(model)] = s
 	}
 	return s

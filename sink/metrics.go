@@ -17,7 +17,7 @@ type metrics struct {
 
 	eligible, recovered, delivered, dropped, inFlight, spooled *prometheus.Desc
 	spooledBytes, oldestAge, backlog, kafkaUp, topicUp         *prometheus.Desc
-	durable, segments, corrupt, abandoned, syncAge             *prometheus.Desc
+	durable, segments, corrupt, abandoned, syncAge, diskFree   *prometheus.Desc
 }
 
 func newMetrics() *metrics {
@@ -48,6 +48,7 @@ func newMetrics() *metrics {
 		corrupt:      desc("sink_spool_corrupt_records_total", "Records that the spool's disk has damaged."),
 		abandoned:    desc("sink_spool_abandoned_segments_total", "Files of the spool that were given up because a write or an fsync failed."),
 		syncAge:      desc("sink_spool_sync_age_seconds", "Time since the last successful round of fsyncs began: what a power loss would cost. 0 without a spool on disk."),
+		diskFree:     desc("sink_spool_disk_free_bytes", "What the file system of the spool's folder has free for this process. None without a spool on disk."),
 		kafkaUp:      desc("sink_kafka_up", "1 while Kafka takes records."),
 		topicUp:      desc("sink_topic_up", "1 while the topic is known to exist."),
 	}
@@ -81,7 +82,7 @@ type collector struct {
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.eligible, c.recovered, c.delivered, c.dropped, c.inFlight, c.spooled,
-		c.spooledBytes, c.oldestAge, c.backlog, c.durable, c.segments, c.corrupt, c.abandoned, c.syncAge, c.kafkaUp, c.topicUp} {
+		c.spooledBytes, c.oldestAge, c.backlog, c.durable, c.segments, c.corrupt, c.abandoned, c.syncAge, c.diskFree, c.kafkaUp, c.topicUp} {
 		ch <- d
 	}
 }
@@ -124,6 +125,9 @@ func (c *collector) collectSpool(send func(*prometheus.Desc, prometheus.ValueTyp
 	send(c.corrupt, prometheus.CounterValue, float64(stats.Corrupt))
 	send(c.abandoned, prometheus.CounterValue, float64(stats.Abandoned))
 	send(c.syncAge, prometheus.GaugeValue, syncAge)
+	if stats.DiskFree >= 0 {
+		send(c.diskFree, prometheus.GaugeValue, float64(stats.DiskFree))
+	}
 }
 
 func indicator(b bool) float64 {

@@ -15,11 +15,14 @@ const (
 	backoffMin    = 100 * time.Millisecond
 	backoffMax    = 2 * time.Second
 	// What is read at a time, and how many times as long as a write took the sender then
-	// rests while it works a backlog off. Compressing and sending one at full speed would
+	// rests, gatherTime at least, while it works a backlog off. Compressing and sending one at full speed would
 	// take the processor from the requests, right after the outage that users did not notice.
 	readRecords = 512
 	readBytes   = 1 << 20
 	restTimes   = 2
+	// gatherTime is the least time between the beginnings of two writes while few records
+	// come.
+	gatherTime = 25 * time.Millisecond
 	// maxStrikes is how often one record may get an answer that could be meant for
 	// it or for all, before the broker is taken at its word; see sender.doubt.
 	maxStrikes = 5
@@ -40,8 +43,9 @@ type sender struct {
 	ended    chan struct{}
 
 	window               []*delivery
-	bytes                int    // of records in the window
-	read                 uint64 // position of the last record read
+	bytes                int       // of records in the window
+	read                 uint64    // position of the last record read
+	began                time.Time // the last write
 	backoff              time.Duration
 	retryAt              time.Time
 	due                  bool      // the batch at hand has all records that had failed before
@@ -55,6 +59,7 @@ type sender struct {
 	rejects              *rejects  // nil where there is no folder for them
 	entries              []spool.Entry
 	batch                []*delivery
+	spare                []*delivery // to be used again
 }
 
 func newSender(s *Sink, h *health, p producer) *sender {
@@ -87,11 +92,12 @@ func (s *sender) untrimmed() (n int) {
 func (s *sender) run(ctx context.Context) {
 	defer close(s.ended)
 	for ctx.Err() == nil {
+		s.gather(ctx)
 		batch, stopped, drained := s.next()
 		if len(batch) > 0 {
-			began := time.Now()
+			s.began = time.Now()
 			s.send(ctx, batch)
-			s.rest(ctx, time.Since(began))
+			s.rest(ctx, time.Since(s.began))
 			continue
 		}
 		if drained {
@@ -109,6 +115,26 @@ func (s *sender) run(ctx context.Context) {
 	s.trim()
 }
 
+// gather waits a moment behind the last write for more records to come: a request costs
+// the same with one and with a hundred.
+func (s *sender) gather(ctx context.Context) {
+	left := gatherTime - time.Since(s.began)
+	if left > 0 && len(s.window) == 0 && s.sink.spool.Stats().Records < readRecords {
+		s.pause(ctx, left)
+	}
+}
+
+// pause waits, but not longer than for Close.
+func (s *sender) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.stop:
+	case <-ctx.Done():
+	}
+}
+
 // rest leaves the processor to the requests after a write that took so long, while a
 // backlog is worked off: not when it grows all the same, and not at the end.
 func (s *sender) rest(ctx context.Context, took time.Duration) {
@@ -117,13 +143,7 @@ func (s *sender) rest(ctx context.Context, took time.Duration) {
 	if s.backlog < readRecords || s.backlog >= before {
 		return
 	}
-	t := time.NewTimer(restTimes * took)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.stop:
-	case <-ctx.Done():
-	}
+	s.pause(ctx, max(restTimes*took, gatherTime))
 }
 
 // next returns what is due: failed records when their backoff is over, and fresh
@@ -167,9 +187,8 @@ func (s *sender) fill() (err error) {
 	if s.entries, err = s.sink.spool.Read(s.entries[:0], s.read, room, bytes); err != nil {
 		return err
 	}
-	fresh := make([]delivery, len(s.entries))
-	for i, e := range s.entries {
-		d := &fresh[i]
+	for _, e := range s.entries {
+		d := s.fresh()
 		d.position, d.record = e.Position, e.Record
 		s.read = e.Position
 		s.window = append(s.window, d)
@@ -188,6 +207,18 @@ func (s *sender) fill() (err error) {
 	clear(s.entries)
 	s.trim()
 	return nil
+}
+
+// fresh returns an empty delivery, one that was used if there is one.
+func (s *sender) fresh() *delivery {
+	n := len(s.spare) - 1
+	if n < 0 {
+		return new(delivery)
+	}
+	d := s.spare[n]
+	s.spare = s.spare[:n]
+	*d = delivery{}
+	return d
 }
 
 func (s *sender) ready(d *delivery) error {
@@ -307,8 +338,6 @@ func (s *sender) trim() {
 		s.untrimmable = time.Now()
 		s.sink.log.Warn("the spool did not forget delivered records, some may be sent twice: check its disk", "error", err)
 	}
-	clear(s.window[:n])
-	if s.window = s.window[n:]; len(s.window) == 0 {
-		s.window = nil
-	}
+	s.spare = append(s.spare, s.window[:n]...)
+	s.window = append(s.window[:0], s.window[n:]...)
 }

@@ -51,12 +51,12 @@ func TestSpoolThatCannotBeRead(t *testing.T) {
 		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 5)
 		time.Sleep(time.Minute)
-		synctest.Wait()
+		idle()
 		want(t, s, 0, 5)
 		closed := make(chan error)
 		go func() { closed <- s.Close(t.Context()) }()
 		time.Sleep(time.Minute)
-		synctest.Wait()
+		idle()
 		disk.unreadable.Store(false)
 		if err := <-closed; err != nil {
 			t.Error(err)
@@ -75,7 +75,7 @@ func TestDamagedAndRecoveredRecords(t *testing.T) {
 		found.Append([][]byte{nil, good, {0xff}, field(2, 'x')}, time.Now())
 		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = found })
 		s.sender.poke()
-		synctest.Wait()
+		idle()
 		if got := want(t, s, 1, 0); got.Recovered != 4 || got.Dropped[DropCorrupt] != 3 {
 			t.Errorf("ledger %+v", got)
 		}
@@ -91,7 +91,7 @@ func TestDurableSpoolKeepsTheRest(t *testing.T) {
 		var c tally
 		disk := &flaky{Spool: spool.NewMemory(1 << 20), lasting: true}
 		s := on(t, newBroker(func(d *delivery, _ int) error {
-			if string(d.message.Key) == id(0) {
+			if string(d.message.key) == id(0) {
 				return kafka.NotEnoughReplicas
 			}
 			return nil
@@ -115,7 +115,7 @@ func TestEvictionsAreCounted(t *testing.T) {
 		disk.unreadable.Store(true)
 		s := on(t, newBroker(func(*delivery, int) error { return nil }), func(o *Options) { o.Spool = disk })
 		record(t, s, &c, 0, 5)
-		synctest.Wait()
+		idle()
 		if got := want(t, s, 0, 0); got.Dropped[DropSpoolFull] != 5 {
 			t.Errorf("ledger %+v", got)
 		}

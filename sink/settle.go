@@ -1,10 +1,6 @@
 package sink
 
-import (
-	"time"
-
-	"github.com/segmentio/kafka-go"
-)
+import "time"
 
 // judge decides what becomes of a record whose write failed, and whether to try it
 // again at once.
@@ -77,7 +73,7 @@ func (s *sender) reject(d *delivery) (again bool) {
 			again = false
 		}
 	case s.rejects != nil:
-		file, err := s.rejects.keep(string(d.message.Key), d.why, d.record)
+		file, err := s.rejects.keep(string(d.message.key), d.why, d.record)
 		if err != nil {
 			kept = "nowhere, it is lost: " + err.Error()
 			break
@@ -87,7 +83,7 @@ func (s *sender) reject(d *delivery) (again bool) {
 	if now := time.Now(); now.Sub(s.rejected) >= quiet {
 		s.rejected = now
 		s.sink.log.Error("the broker refuses a record for good: compare maxRecordBytes with the topic's max.message.bytes, and look at the broker's log",
-			"id", string(d.message.Key), "bytes", len(d.record), "kept", kept, "error", d.err)
+			"id", string(d.message.key), "bytes", len(d.record), "kept", kept, "error", d.err)
 	}
 	if !again {
 		s.sink.ledger.dropUnsent(why, 1)
@@ -119,5 +115,5 @@ func (s *sender) deliver(d *delivery) {
 // settle lets go of a record that has been counted.
 func (s *sender) settle(d *delivery) {
 	s.bytes -= len(d.record)
-	d.settled, d.record, d.message, d.why = true, nil, kafka.Message{}, nil
+	d.settled, d.record, d.message, d.why = true, nil, letter{}, nil
 }

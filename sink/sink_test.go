@@ -27,7 +27,7 @@ func TestFullQueues(t *testing.T) {
 		})
 		for i := 0; i < 1000; i += 100 {
 			record(t, s, &c, i, i+100)
-			synctest.Wait()
+			idle()
 		}
 		got := s.Snapshot()
 		balanced(t, got)

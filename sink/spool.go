@@ -20,7 +20,7 @@ import (
 // enters it as recovered.
 type Spool interface {
 	// Append keeps the first kept of records as the newest ones, all of them exactly
-	// where err is nil, and may take the slices over. evicted counts older records
+	// where err is nil. It copies them. evicted counts older records
 	// that were given up to make room, never one that Read has handed out.
 	Append(records [][]byte, at time.Time) (kept, evicted int, err error)
 	// Read appends to dst the records behind position after, oldest first, as many as

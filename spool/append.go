@@ -19,7 +19,8 @@ import (
 // has handed out.
 //
 // Under Always the records are on disk when it returns. Under Interval and Never they
-// are with the operating system: they survive the end of the process.
+// are with the operating system: they survive the end of the process. Interval keeps them
+// in memory as well until they are on disk, see Options.UnsyncedBytes.
 //
 // err wraps ErrFull, ErrTooLarge, ErrDisk or ErrClosed. After ErrDisk the next calls
 // fail at once for a tenth of a second, then the disk is tried again.
@@ -37,6 +38,11 @@ func (d *Disk) Append(records [][]byte, at time.Time) (kept, evicted int, err er
 	for faults := 0; kept < len(records); {
 		n, gone, err := d.appendSome(records[kept:], at)
 		kept, evicted = kept+n, evicted+gone
+		if errors.Is(err, errUnsynced) {
+			if err = d.syncForRoom(); err == nil {
+				continue
+			}
+		}
 		var fault *diskError
 		if errors.As(err, &fault) {
 			// A new segment may do better, but not where there is no space.
@@ -51,6 +57,24 @@ func (d *Disk) Append(records [][]byte, at time.Time) (kept, evicted int, err er
 		d.failure = nil
 	}
 	return kept, evicted, nil
+}
+
+// errUnsynced says that no more is kept in memory until some of it is durable.
+var errUnsynced = errors.New("too much waits for an fsync")
+
+// syncForRoom makes durable what was appended, so that memory need not keep it. It lets
+// go of appendMu meanwhile.
+func (d *Disk) syncForRoom() error {
+	d.appendMu.Unlock()
+	err := d.syncRound()
+	d.appendMu.Lock()
+	switch {
+	case d.isClosed():
+		return ErrClosed
+	case err != nil:
+		return &diskError{"sync", err}
+	}
+	return nil
 }
 
 // diskError is an ErrDisk: what the file system said, and when.
@@ -71,6 +95,9 @@ func (d *Disk) appendSome(records [][]byte, at time.Time) (kept, evicted int, er
 	need := frameBytes(records[0])
 	if need > d.o.maxRecord()+headerBytes {
 		return 0, 0, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(records[0]), d.o.maxRecord())
+	}
+	if d.keepable() < need {
+		return 0, 0, errUnsynced
 	}
 	s, err := d.writable(need)
 	if err != nil {
@@ -109,9 +136,10 @@ func (d *Disk) writable(need int64) (*segment, error) {
 // ones if that is the policy.
 func (d *Disk) room(s *segment, records [][]byte) (n, evicted int) {
 	var total int64
+	most := min(chunkBytes, d.keepable())
 	for _, r := range records {
 		size := frameBytes(r)
-		if n > 0 && (total+size > chunkBytes || s.size+total+size > d.o.SegmentBytes) {
+		if n > 0 && (total+size > most || s.size+total+size > d.o.SegmentBytes) {
 			break
 		}
 		for d.free() < total+size {
@@ -191,21 +219,6 @@ func (d *Disk) commit(s *segment, n, bytes int, at time.Time) {
 	if d.o.Fsync == Always {
 		s.synced, s.stable = s.end, s.size
 		d.lastSync = now
-	}
-}
-
-// keep holds what was just written at the end of s in memory until it is synced, if
-// there is room.
-func (d *Disk) keep(s *segment, frames []byte) {
-	if d.keptBytes+len(frames) > keepBytes {
-		return
-	}
-	if len(s.kept) == 0 {
-		s.keptAt = s.size
-	}
-	if s.keptAt+int64(len(s.kept)) == s.size {
-		s.kept = append(s.kept, frames...)
-		d.keptBytes += len(frames)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 )
 
 // Disk is a queue of records in a folder. All methods may be called at once; they take
-// turns where they have to: Append never waits for the fsync of an interval, but it
-// waits for its own under Always, and for the creation and removal of files.
+// turns where they have to: Append waits for an fsync under Always, and under Interval
+// where Options.UnsyncedBytes are reached; and for the creation and removal of files.
 //
 // The order of the locks is that of the fields.
 type Disk struct {
@@ -33,6 +33,7 @@ type Disk struct {
 
 	readMu  sync.Mutex // reading, and what removes segments
 	cursor  cursor
+	slab    slab
 	handed  []stamp // records handed out and not trimmed, oldest first
 	mark    mark
 	reserve bool // the file of reserved bytes is there
@@ -43,14 +44,16 @@ type Disk struct {
 	active    *segment   // being written, the last one; nil until the next Append. Changed under appendMu too
 	records   int
 	bytes     int64
-	keptBytes int
-	trimmed   uint64 // positions up to here are trimmed
+	keptBytes int64    // in pieces of segments
+	spare     [][]byte // pieces
+	trimmed   uint64   // positions up to here are trimmed
 	oldest    time.Time
 	seen      uint64 // damaged records up to here are counted
 	corrupt   int
 	abandoned int
 	lastSync  time.Time
-	dirDirty  bool // the folder has changes that a round has to sync
+	diskFree  int64 // -1 where it is not known
+	dirDirty  bool  // the folder has changes that a round has to sync
 	closed    bool
 }
 
@@ -78,6 +81,9 @@ type Stats struct {
 	// LastSync is when the last successful round of fsyncs began: what was appended
 	// before survives a power loss. Under Always, that is when Append last returned.
 	LastSync time.Time
+	// DiskFree is what the file system had free within the last second or so, or before
+	// it hung; -1 where that is not known.
+	DiskFree int64
 }
 
 // Stats never waits for the disk.
@@ -85,7 +91,7 @@ func (d *Disk) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := Stats{Records: d.records, Bytes: d.bytes, Oldest: d.oldest, Segments: len(d.segments),
-		Corrupt: d.corrupt, Abandoned: d.abandoned, LastSync: d.lastSync}
+		Corrupt: d.corrupt, Abandoned: d.abandoned, LastSync: d.lastSync, DiskFree: d.diskFree}
 	if s.Records == 0 {
 		s.Oldest = time.Time{}
 	}

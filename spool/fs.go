@@ -16,6 +16,8 @@ type FS interface {
 	Remove(name string) error
 	// SyncDir makes all that was created, renamed and removed in dir durable.
 	SyncDir(dir string) error
+	// Free returns how many bytes dir's file system still has for this process.
+	Free(dir string) (bytes int64, err error)
 	// Lock makes the file name, if it has to, and holds it for this process until
 	// it is closed or the process ends. Where another holds it: ErrLocked.
 	Lock(name string) (io.Closer, error)

@@ -17,14 +17,15 @@ type Memory struct {
 	first    uint64 // position of held[0]
 	held     []Entry
 	closed   bool
+	slab     slab
 }
 
 // NewMemory returns a spool in memory that holds at most maxBytes, its bookkeeping
 // included.
 func NewMemory(maxBytes int64) *Memory { return &Memory{maxBytes: maxBytes, first: 1} }
 
-// Append keeps the first kept of records, which it takes over. err, ErrFull or
-// ErrClosed, is nil exactly where that is all. It never evicts.
+// Append keeps copies of the first kept of records. err, ErrFull or ErrClosed, is nil
+// exactly where that is all. It never evicts.
 func (m *Memory) Append(records [][]byte, at time.Time) (kept, evicted int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -36,11 +37,8 @@ func (m *Memory) Append(records [][]byte, at time.Time) (kept, evicted int, err 
 		if m.bytes+size > m.maxBytes {
 			return kept, 0, ErrFull
 		}
-		if r == nil {
-			r = []byte{} // nil is a lost one
-		}
 		m.bytes += size
-		m.held = append(m.held, Entry{m.first + uint64(len(m.held)), r, at})
+		m.held = append(m.held, Entry{m.first + uint64(len(m.held)), m.slab.copy(r), at})
 		kept++
 	}
 	return kept, 0, nil
@@ -87,11 +85,11 @@ func (m *Memory) Trim(upTo uint64) error {
 	return nil
 }
 
-// Stats describes what is held. Segments, Corrupt, Abandoned and LastSync stay zero.
+// Stats describes what is held. What is about a disk stays zero, or unknown.
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Stats{Records: len(m.held), Bytes: m.bytes}
+	s := Stats{Records: len(m.held), Bytes: m.bytes, DiskFree: -1}
 	if len(m.held) > 0 {
 		s.Oldest = m.held[0].At
 	}

@@ -66,8 +66,11 @@ var misses = map[string]struct {
 }{
 	"anchor in Append":      {Never, 456},
 	"anchor in Trim":        {Interval, 1766},
+	"copyTail in Append":    {Interval, 90},
 	"disown in Append":      {Always, 127},
 	"syncRemoved in Append": {Never, 22},
+	"syncRound in Append":   {Interval, 150},
+	"salvage in Append":     {Interval, 2160},
 	"salvage in Close":      {Always, 61},
 	"salvage in syncRound":  {Interval, 689},
 }
@@ -172,6 +175,9 @@ func newWorld(seed uint64, mode Fsync, skip string) *world {
 		Now: func() time.Time { w.now = w.now.Add(time.Minute); return w.now }}
 	if r.IntN(2) == 0 {
 		w.o.Full = DropOldest
+	}
+	if seed%3 == 0 { // not by r, for the seeds in misses
+		w.o.UnsyncedBytes = 1 << (9 + seed%5)
 	}
 	return w
 }

@@ -64,8 +64,13 @@ type Options struct {
 	ReserveBytes int64
 	Fsync        Fsync         // default Interval
 	Interval     time.Duration // default 100 ms
-	Full         Full          // default DropNewest
-	Logger       *slog.Logger
+	// UnsyncedBytes bounds what Interval keeps in memory until it is durable, in case an
+	// fsync fails. Append first waits for a round of fsyncs where that is reached, and
+	// refuses what it would have to keep where the round fails. Default 32 MiB; a larger
+	// record is kept alone.
+	UnsyncedBytes int64
+	Full          Full // default DropNewest
+	Logger        *slog.Logger
 	// Now tells the time; default time.Now.
 	Now func() time.Time
 
@@ -77,9 +82,9 @@ const (
 	// maxRecordBytes bounds what a reader must hold at once.
 	maxRecordBytes = 64 << 20
 	chunkBytes     = 1 << 20                // what is encoded or copied at a time
-	keepBytes      = 8 << 20                // of unsynced records kept in memory
 	retryPause     = 100 * time.Millisecond // between tries on a disk that fails
 	rescuePause    = time.Second            // between tries to copy what an fsync failed on
+	freePause      = time.Second            // between looks at the disk's free bytes
 )
 
 func (o *Options) setDefaults() error {
@@ -105,6 +110,9 @@ func (o *Options) setDefaults() error {
 	o.ReserveBytes = max(0, min(o.ReserveBytes, o.MaxBytes/8))
 	if o.Interval <= 0 {
 		o.Interval = 100 * time.Millisecond
+	}
+	if o.UnsyncedBytes <= 0 {
+		o.UnsyncedBytes = 32 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

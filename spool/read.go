@@ -180,9 +180,7 @@ func (d *Disk) entry(f found) Entry {
 	if !f.intact {
 		return d.damaged(f.position)
 	}
-	record := make([]byte, len(f.record))
-	copy(record, f.record)
-	return Entry{Position: f.position, Record: record, At: toTime(f.at)}
+	return Entry{Position: f.position, Record: d.slab.copy(f.record), At: toTime(f.at)}
 }
 
 // damaged is what stands for a lost record, which is counted once.
@@ -243,43 +241,6 @@ func (d *Disk) age() {
 	if d.trimmed == trimmed {
 		d.oldest = toTime(at)
 	}
-}
-
-// liveReader reads a segment's file, but from memory what is kept there: after an fsync
-// that failed the file may not show it any more.
-type liveReader struct {
-	d    *Disk
-	seg  *segment
-	file io.ReaderAt
-}
-
-func (r liveReader) ReadAt(b []byte, off int64) (n int, err error) {
-	if n, _ = r.remember(b, off); n == len(b) {
-		return n, nil
-	}
-	if n, err = r.file.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
-		return n, err
-	}
-	kept, from := r.remember(b, off)
-	if kept > 0 && from <= n {
-		n = max(n, from+kept)
-	}
-	if n == len(b) {
-		err = nil
-	}
-	return n, err
-}
-
-// remember puts what is kept of b, read at off, into its place there: n bytes.
-func (r liveReader) remember(b []byte, off int64) (n, from int) {
-	r.d.mu.Lock()
-	defer r.d.mu.Unlock()
-	skip := max(0, off-r.seg.keptAt)
-	from64 := max(0, r.seg.keptAt-off)
-	if skip >= int64(len(r.seg.kept)) || from64 >= int64(len(b)) {
-		return 0, 0
-	}
-	return copy(b[from64:], r.seg.kept[skip:]), int(from64)
 }
 
 // nothing is the file of a segment that is gone.

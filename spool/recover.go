@@ -33,7 +33,8 @@ func Open(o Options) (*Disk, error) {
 	if err := d.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool: read the folder %s: %w", o.Dir, err), d.lock.Close())
 	}
-	if o.Fsync != Never && !o.manual {
+	d.lookFree()
+	if !o.manual {
 		go d.run()
 	} else {
 		close(d.done)

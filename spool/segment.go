@@ -39,9 +39,9 @@ type segment struct {
 	found   bool // Open found it so
 	rescue  time.Time
 
-	// kept are the file's bytes from keptAt on that are not synced yet, as far as
-	// they fit into memory.
-	kept   []byte
+	// kept are the file's bytes from keptAt on, those that are not synced yet among
+	// them; see keep.go.
+	kept   [][]byte
 	keptAt int64
 
 	intact int // records that a copy has

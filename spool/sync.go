@@ -15,19 +15,42 @@ var (
 	errGone = errors.New("records that an fsync failed on are lost")
 )
 
-// run syncs every interval until Close.
+// run syncs every interval until Close, other than under Never, and looks every second
+// how much the disk has free.
 func (d *Disk) run() {
 	defer close(d.done)
-	t := time.NewTicker(d.o.Interval)
+	every := d.o.Interval
+	if d.o.Fsync == Never {
+		every = freePause
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
+	looked := time.Now()
 	for {
 		select {
 		case <-d.stop:
 			return
-		case <-t.C:
-			_ = d.syncRound() // logged
+		case now := <-t.C:
+			if d.o.Fsync != Never {
+				_ = d.syncRound() // logged
+			}
+			if now.Sub(looked) >= freePause {
+				looked = now
+				d.lookFree()
+			}
 		}
 	}
+}
+
+// lookFree may wait for the disk, so that Stats need not.
+func (d *Disk) lookFree() {
+	free, err := d.fs.Free(d.o.Dir)
+	if err != nil {
+		free = -1
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.diskFree = free
 }
 
 // target is a segment as it stood when a round began.
@@ -133,15 +156,13 @@ func (d *Disk) synced(t target) (finished bool) {
 	defer d.mu.Unlock()
 	s := t.seg
 	s.synced, s.stable = t.end, t.size
-	if covered := min(t.size-s.keptAt, int64(len(s.kept))); covered > 0 {
-		d.forget(s, int(covered))
-	}
+	d.forget(s, t.size)
 	return s != d.active && s.synced == s.end && !s.removed
 }
 
-// salvage copies the records of s that are not synced to a new segment, from memory as
-// far as they are kept there, else from the file, where the operating system may or may
-// not have dropped them.
+// salvage copies the records of s that are not synced to a new segment: those of this
+// process from memory, those of an earlier one from the file, where the operating system
+// may or may not have dropped them.
 func (d *Disk) salvage(s *segment) error {
 	d.appendMu.Lock()
 	if d.active == s {
@@ -245,7 +266,7 @@ func (d *Disk) adopt(s *segment) {
 	s.copied = nil
 	fresh.claimed = s.claimed
 	s.end, s.broken = s.synced, false
-	d.forget(s, len(s.kept))
+	d.forget(s, s.size)
 	d.segments = slices.Insert(d.segments, slices.Index(d.segments, s)+1, fresh)
 	d.bytes += fresh.onDisk
 	d.mu.Unlock()

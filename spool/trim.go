@@ -154,17 +154,8 @@ func (d *Disk) drop(s *segment) {
 		d.bytes -= s.onDisk
 	}
 	s.removed = true
-	d.forget(s, len(s.kept))
+	d.forget(s, s.size)
 	d.recount()
-}
-
-// forget lets the first n of the kept bytes go. Under mu.
-func (d *Disk) forget(s *segment, n int) {
-	d.keptBytes -= n
-	s.keptAt += int64(n)
-	if s.kept = append(s.kept[:0], s.kept[n:]...); len(s.kept) == 0 && cap(s.kept) > chunkBytes {
-		s.kept = nil // lets the array of a past peak go
-	}
 }
 
 // evict removes the oldest segment that Read has not touched, and returns how many

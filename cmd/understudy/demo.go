@@ -18,7 +18,7 @@ import (
 )
 
 // onceLimit bounds a one-shot run as a whole.
-const onceLimit = 60 * time.Second
+const onceLimit = 2 * time.Minute
 
 const demoHelp = `Play the whole of Understudy on this machine, with nothing else installed.
 
@@ -27,16 +27,20 @@ same public table) stand behind real Open Inference Protocol servers. The gatewa
 as "understudy serve" runs it, Kafka runs in this process, and clients send rows that
 neither model was trained on.
 
-  Act 1  A good challenger: rehearsed in shadow, then given 5, 25 and 50 % of the
-         users, then promoted.
+  Act 1  A good challenger: rehearsed in shadow, then given 10, 25 and 50 % of the
+         users, then promoted. Each step ends when its gates pass.
   Act 2  A challenger that works in shadow and breaks in canary, first by errors, then
          by hanging: the breaker trips, the champion answers in its place, the rollout
          is rolled back, and no user sees an error.
+  Act 3  Two challengers that are healthy, fast and wrong, one of them for the patients of
+         one clinic alone. A breaker sees nothing; a gate fails in shadow, and no user
+         meets either.
 
-Then the demo says what to try next (status, watch, kcat, grpcurl, curl) and goes on
+Then the demo says what to try next (status, explain, kcat, grpcurl, curl) and goes on
 with light traffic until Ctrl-C. Start with the config that it prints the path of.
 
-With --once it ends after act 2: exit code 0 if everything held, 1 if anything did not.
+With --once it ends after act 3: exit code 0 if everything held, 1 if anything did not.
+A machine that is too busy for 100 ms has as long as its slowest answer took.
 With --output json it then prints one object on standard output:
 
   requests                     sent by the clients
@@ -44,9 +48,16 @@ With --output json it then prints one object on standard output:
   records_expected             requests that the gateway accepted in shadow or canary
   records_on_topic             unique ids that a Kafka consumer read
   promoted, rolled_back        the ends of act 1 and act 2, by the admin RPC
+  steps_passed                 of act 1, ended by a pass of all gates, by the audit log
   challenger_calls_after_trip  received by the model server over 100 ms after the trip
   rollback_ms                  from the deciding failure to the rollback in force
-  user_errors_during_rollback  client errors from the first failure to the end of act 2`
+  user_errors_during_rollback  client errors from the first failure to the end of act 2
+  vetoes                       the gates that ended act 3's rehearsals, by the audit log
+  wrong_live_calls             of users, received by act 3's challengers
+  wrong_answers                of theirs that users got
+  wrong_disagreement           share of the first one's pairs that disagree, on the topic
+  clinic_disagreement          the same of the second one, for the clinic that it is wrong for
+  others_disagreement          ... and for all others`
 
 const demoExamples = `  understudy demo
   understudy demo --step 10s --dir ./demo      # slower; keep config, state and logs
@@ -57,7 +68,7 @@ func demoCommand() *cobra.Command {
 	var o demo.Options
 	var output string
 	c := &cobra.Command{
-		Use: "demo", Short: "Watch a challenger being promoted, and a bad one rolled back, on this machine",
+		Use: "demo", Short: "Watch a challenger being promoted, and bad ones rolled back, on this machine",
 		Long: demoHelp, Example: demoExamples, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkDemoFlags(o, output); err != nil {
@@ -67,13 +78,13 @@ func demoCommand() *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.BoolVar(&o.Once, "once", false, "end after act 2; the exit code says whether everything held")
+	flags.BoolVar(&o.Once, "once", false, "end after act 3; the exit code says whether everything held")
 	flags.StringVarP(&output, "output", "o", "text", `"text", or with --once "json"`)
 	flags.IntVar(&o.GRPCPort, "grpc-port", 0, "the gateway's port for clients; 0: 8081 if it is free, else another (with --once any free one)")
 	flags.IntVar(&o.AdminPort, "admin-port", 0, "the gateway's admin port; 0: likewise 8082")
 	flags.IntVar(&o.KafkaPort, "kafka-port", 0, "the Kafka broker's port; 0: likewise 9092")
 	flags.DurationVar(&o.Step, "step", 0, "time at each step of the plans; 0: 5s, with --once 1.5s")
-	flags.IntVar(&o.Rate, "rate", 0, "requests a second in the acts; 0: 120")
+	flags.IntVar(&o.Rate, "rate", 0, "requests a second in the acts, as far as the machine keeps up; 0: 200")
 	flags.StringVar(&o.Dir, "dir", "", "new or empty folder to keep config, state, audit log and the gateway's log in; none: a temporary one")
 	return c
 }

@@ -35,7 +35,7 @@ type wanted struct {
 }
 
 func simulateCommand() *cobra.Command {
-	w := wanted{championError: 0.01, championLatency: 20 * time.Millisecond, users: 10_000, horizon: 72 * time.Hour, seed: 1}
+	w := wanted{championError: 0.01, championLatency: 20 * time.Millisecond, users: 100_000, horizon: 72 * time.Hour, seed: 1}
 	cmd := &cobra.Command{
 		Use:   "simulate --plan FILE --rps N",
 		Short: "Try a model's plan and gates on made-up traffic: how long, how safe, how sharp",
@@ -50,7 +50,8 @@ and how often it is promoted all the same.
 What is assumed: requests come at random moments, from users who all send alike, and no
 segments; answers take log-normal times whose 99th percentile is four times the median; errors
 come as fast as answers, independently of each other; a healthy challenger predicts as the
-champion does; whoever operates resumes a "pause: {}" as soon as its gates pass. The breaker's
+champion does; a pass counts each user once a step, so that few users never make one that asks
+for many; whoever operates resumes a "pause: {}" as soon as its gates pass. The breaker's
 failures in a row are counted, its failureRatio is not: it only makes rollbacks come sooner.`,
 		Example: `  understudy simulate --plan understudy.yaml --rps 20
   understudy simulate --plan understudy.yaml --rps 20 --champion-error 1% --challenger-error 2%

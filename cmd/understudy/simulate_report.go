@@ -40,7 +40,8 @@ type fate struct {
 	Promoted   simulation.Share `json:"promoted"`
 	Waiting    simulation.Share `json:"waiting"`
 	// By counts what rolled back or held them, WaitingFor what the others waited for.
-	By map[string]int `json:"by"`
+	By         map[string]int `json:"by"`
+	WaitingFor map[string]int `json:"waitingFor"`
 	// Promotion is the time to it, Steps that of each step that was left.
 	Promotion spread     `json:"promotionSeconds"`
 	Steps     []stepTime `json:"steps"`
@@ -100,7 +101,7 @@ func fateOf(all []simulation.Result, plan rollout.Plan, words []planned) fate {
 	is := func(test func(simulation.Result) bool) simulation.Share {
 		return simulation.ShareOf(simulation.CountIf(all, test), max(len(all), 1), confidence)
 	}
-	f := fate{Ended: len(all), By: map[string]int{},
+	f := fate{Ended: len(all), By: map[string]int{}, WaitingFor: map[string]int{},
 		RolledBack: is(simulation.Result.Caught),
 		Promoted:   is(func(r simulation.Result) bool { return r.Outcome == simulation.Promoted }),
 		Waiting:    is(func(r simulation.Result) bool { return !r.Caught() && r.Outcome != simulation.Promoted }),
@@ -115,6 +116,8 @@ func fateOf(all []simulation.Result, plan rollout.Plan, words []planned) fate {
 			f.By["breaker, in shadow"]++
 		case r.Caught():
 			f.By[r.By]++
+		default:
+			f.WaitingFor[r.By]++
 		}
 		for step, d := range r.Steps {
 			if r.Outcome == simulation.Promoted || plan[step].Kind == rollout.StepShadow {
@@ -214,11 +217,17 @@ func partial(ended, wanted int) string {
 
 func (f fate) print(t io.Writer, back, promoted string, horizon float64) {
 	fmt.Fprintf(t, "  %s\t%s\n", back, shareInWords(f.RolledBack))
-	for _, by := range slices.SortedFunc(maps.Keys(f.By), func(a, b string) int { return cmp.Or(f.By[b]-f.By[a], strings.Compare(a, b)) }) {
-		fmt.Fprintf(t, "    by %s\t%s\n", by, count(int64(f.By[by])))
-	}
+	most(t, "by ", f.By)
 	fmt.Fprintf(t, "  %s\t%s\n", promoted, shareInWords(f.Promoted))
 	fmt.Fprintf(t, "  still waiting, after %s or a maxDuration\t%s\n", span(time.Duration(horizon*float64(time.Second))), shareInWords(f.Waiting))
+	most(t, "for ", f.WaitingFor)
+}
+
+// most lists what came how often.
+func most(t io.Writer, before string, n map[string]int) {
+	for _, name := range slices.SortedFunc(maps.Keys(n), func(a, b string) int { return cmp.Or(n[b]-n[a], strings.Compare(a, b)) }) {
+		fmt.Fprintf(t, "    %s%s\t%s\n", before, name, count(int64(n[name])))
+	}
 }
 
 // shareInWords writes "3 of 200, 1.5% (0.31% to 4.32%)".

@@ -85,6 +85,7 @@ type progressBar struct {
 	mu    sync.Mutex
 	began time.Time
 	done  int
+	first int // were done when it began
 	all   int
 	drawn time.Time
 }
@@ -94,7 +95,9 @@ func newProgressBar(out io.Writer) *progressBar { return &progressBar{out: out, 
 func (b *progressBar) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
 
 // begin counts from done on.
-func (b *progressBar) begin(all, done int) { b.began, b.all, b.done = time.Now(), all, done }
+func (b *progressBar) begin(all, done int) {
+	b.began, b.all, b.done, b.first = time.Now(), all, done, done
+}
 
 func (b *progressBar) step() {
 	b.mu.Lock()
@@ -106,7 +109,7 @@ func (b *progressBar) step() {
 	b.drawn = time.Now()
 	const width = 30
 	full := width * b.done / b.all
-	rate := float64(b.done) / max(time.Since(b.began).Seconds(), 1e-3)
+	rate := float64(b.done-b.first) / max(time.Since(b.began).Seconds(), 1e-3)
 	left := time.Duration(float64(b.all-b.done) / rate * float64(time.Second))
 	fmt.Fprintf(b.out, "\r%s[%-*s] %s of %s, %.1f/s, %s left", eraseLine, width, hashes(full), count(int64(b.done)), count(int64(b.all)), rate, span(left))
 }

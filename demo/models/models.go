@@ -14,6 +14,18 @@ import (
 // Features is the number of measurements in a row.
 const Features = 30
 
+// group is the size of the three groups of columns: the mean of each measurement over a
+// sample's cells, its standard error, and its worst value.
+const group = Features / 3
+
+// Exchange puts a row's standard errors where its worst values belong, and these where
+// those do: a mistake in preparing data that no type and no range shows.
+func Exchange(row []float32) {
+	for i := group; i < 2*group; i++ {
+		row[i], row[i+group] = row[i+group], row[i]
+	}
+}
+
 // Threshold is the probability from which a row is labelled Malignant.
 const Threshold = 0.5
 

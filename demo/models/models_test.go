@@ -2,6 +2,7 @@ package models
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -67,6 +68,33 @@ func TestQualityIsAsTheREADMESays(t *testing.T) {
 	}
 	if agree != 166 {
 		t.Errorf("labels agree on %d of %d rows, want 166", agree, len(rows))
+	}
+}
+
+// The README quotes these figures, and the demo's act 3 stands on them: the trees answer as
+// ever, and wrongly.
+func TestTreesDoNotSurviveAnExchange(t *testing.T) {
+	logistic, trees, rows := load(t)
+	var malignant, found, differ int
+	for _, row := range rows {
+		exchanged := slices.Clone(row.Features)
+		Exchange(exchanged)
+		label := Label(trees.Score(exchanged))
+		if row.Malignant {
+			malignant++
+		}
+		if label == Malignant {
+			found++
+		}
+		if label != Label(logistic.Score(row.Features)) {
+			differ++
+		}
+		if Exchange(exchanged); !slices.Equal(exchanged, row.Features) {
+			t.Fatal("an exchange and another one do not give the row back")
+		}
+	}
+	if malignant != 64 || found != 0 || differ != 61 {
+		t.Errorf("of %d malignant rows %d are called so, %d labels differ from the logistic regression's; want 64, 0 and 61", malignant, found, differ)
 	}
 }
 

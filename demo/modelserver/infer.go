@@ -54,6 +54,7 @@ func (s *Server) ModelInfer(ctx context.Context, r *inference.ModelInferRequest)
 	}
 	probabilities := make([]float32, 0, len(values)/models.Features)
 	for row := range slices.Chunk(values, models.Features) {
+		s.options.Prepare(r, row)
 		probabilities = append(probabilities, s.options.Model.Score(row))
 	}
 	answer := &inference.ModelInferResponse{ModelName: s.options.Name, ModelVersion: s.options.Version, Id: r.GetId()}

@@ -28,6 +28,8 @@ type Options struct {
 	// Name and Version are the model's names here. A request may leave the version out.
 	Name, Version string
 	Model         Model
+	// Prepare may change a row before the model scores it, in place; nil leaves it as it came.
+	Prepare func(request *inference.ModelInferRequest, row []float32)
 	// Addr is where to listen; empty means a free port on 127.0.0.1.
 	Addr string
 	// Delay gives the time that one inference takes; nil means 1 to 3 ms at random.
@@ -57,6 +59,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Delay == nil {
 		o.Delay = func() time.Duration { return time.Millisecond + rand.N(2*time.Millisecond) }
+	}
+	if o.Prepare == nil {
+		o.Prepare = func(*inference.ModelInferRequest, []float32) {}
 	}
 	listener, err := net.Listen("tcp", o.Addr)
 	if err != nil {

@@ -120,6 +120,23 @@ func TestRawBatchIsAnsweredRaw(t *testing.T) {
 	}
 }
 
+func TestRowsArePreparedOneByOne(t *testing.T) {
+	s, _ := start(t)
+	var seen []string
+	s.options.Prepare = func(r *inference.ModelInferRequest, row []float32) {
+		seen = append(seen, r.GetId())
+		clear(row)
+	}
+	answer, err := s.ModelInfer(t.Context(), typed(heldOut(t, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := s.options.Model.Score(make([]float32, models.Features))
+	if p := answer.GetOutputs()[0].GetContents().GetFp32Contents(); len(seen) != 2 || seen[0] != "mine" || p[0] != want || p[1] != want {
+		t.Errorf("prepared for %q, probabilities %v; want %v twice", seen, p, want)
+	}
+}
+
 func TestOnlyTheOutputsAskedFor(t *testing.T) {
 	_, client := start(t)
 	r := typed(heldOut(t, 1))
