@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -145,51 +146,12 @@ func wireOf(text []byte) (wire []byte, newer bool, err error) {
 	if err := protojson.Unmarshal(text, &p); err != nil {
 		newer = true
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(text, &p); err != nil {
-			return nil, false, err
+			// protojson puts one of two kinds of space behind its prefix, by the build.
+			return nil, false, errors.New(strings.TrimLeft(strings.TrimPrefix(err.Error(), "proto:"), " \u00a0"))
 		}
 	}
 	wire, err = proto.Marshal(&p)
 	return wire, newer, err
-}
-
-var errUTF8 = errors.New("a string is not UTF-8")
-
-// value is one field on the wire: a number, or bytes.
-type value struct {
-	number uint64
-	bytes  []byte
-}
-
-// each calls do for every field. Those of another wire type than a record's come as
-// field 0, as unknown ones do.
-func each(b []byte, do func(field protowire.Number, v value) error) error {
-	for len(b) > 0 {
-		field, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		var v value
-		switch typ {
-		case protowire.VarintType:
-			v.number, n = protowire.ConsumeVarint(b)
-		case protowire.Fixed64Type:
-			v.number, n = protowire.ConsumeFixed64(b)
-		case protowire.BytesType:
-			v.bytes, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(field, typ, b)
-			field = 0
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		if err := do(field, v); err != nil {
-			return fmt.Errorf("field %d: %w", field, err)
-		}
-		b = b[n:]
-	}
-	return nil
 }
 
 // set puts a field's text into dst.
@@ -291,15 +253,6 @@ func (d *decoder) arm(c *call, b []byte) error {
 	})
 }
 
-// join adds a piece of a message, which is the concatenation of its pieces. One that
-// comes in one piece, as all do, is not copied.
-func join(whole, piece []byte) []byte {
-	if whole == nil {
-		return piece[:len(piece):len(piece)]
-	}
-	return append(whole, piece...)
-}
-
 // The seconds of a google.protobuf.Timestamp, years 1 to 9999; one beyond is no time.
 const firstSecond, lastSecond = -62_135_596_800, 253_402_300_799
 
@@ -320,20 +273,6 @@ func (c *call) took(b []byte) error {
 		c.latency = time.Duration(seconds)*time.Second + time.Duration(nanos)
 	}
 	return err
-}
-
-// span reads a google.protobuf.Timestamp or Duration, which look the same.
-func span(b []byte) (seconds, nanos int64, err error) {
-	err = each(b, func(field protowire.Number, v value) error {
-		switch field {
-		case 1:
-			seconds = int64(v.number)
-		case 2:
-			nanos = int64(int32(v.number))
-		}
-		return nil
-	})
-	return seconds, nanos, err
 }
 
 func redaction(r *record, b []byte) error {

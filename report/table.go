@@ -52,7 +52,7 @@ func (m *Messages) words() string {
 	for _, p := range []struct {
 		n    int64
 		what string
-	}{{m.Duplicates, "duplicates"}, {m.OtherModel, "of other models"}, {m.OtherTime, "of other times"}, {m.NewerSchema, "with fields of a newer version"}} {
+	}{{m.Duplicates, "doubled"}, {m.OtherModel, "of other models"}, {m.OtherTime, "of other times"}, {m.NewerSchema, "with fields of a newer version"}} {
 		if p.n > 0 {
 			parts = append(parts, gate.Number(p.n)+" "+p.what)
 		}

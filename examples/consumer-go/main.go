@@ -33,15 +33,15 @@ func main() {
 	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: strings.Split(*brokers, ","), Topic: *topic, GroupID: *group,
 		StartOffset: kafka.FirstOffset})
 	err := consume(ctx, reader)
-	if closed := reader.Close(); err == nil {
-		err = closed
+	if closed := reader.Close(); closed != nil {
+		log.Print(closed)
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
 }
 
-// consume handles each message before it commits its offset: one that was handled is
+// consume reads until it fails or ctx ends. It handles each message before it commits its offset: one that was handled is
 // handled again where the process dies in between, and none is lost.
 func consume(ctx context.Context, reader *kafka.Reader) error {
 	var before recent

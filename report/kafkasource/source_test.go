@@ -2,12 +2,16 @@ package kafkasource
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -248,6 +252,41 @@ func (b breaking) Read(ctx context.Context, p report.Part, follow bool, do func(
 		}
 		return do(m)
 	})
+}
+
+func TestTLSAndSASL(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(web.Certificate())
+	brokers := kafkatest.Fake(t, kfake.TLS(&tls.Config{Certificates: web.TLS.Certificates}), kfake.EnableSASL(),
+		kfake.Superuser("SCRAM-SHA-256", "reader", "secret"), kfake.SeedTopics(2, "guarded")).ListenAddrs()
+	secure := &tls.Config{RootCAs: trusted}
+	writer := kafka.Writer{Addr: kafka.TCP(brokers...), Topic: "guarded", BatchTimeout: time.Millisecond}
+	for password, want := range map[string]int64{"secret": 1, "wrong": 0} {
+		o := sink.KafkaOptions{Brokers: brokers, Topic: "guarded", TLS: secure, SASL: sink.SASL{Mechanism: "scram-sha-256", Username: "reader", Password: password}}
+		s, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if want == 1 {
+			writer.Transport = s.client.Transport
+			if err := writer.WriteMessages(t.Context(), kafka.Message{Value: reporttest.Wire(t, reporttest.Prediction(1, 0.5, 0.5))}); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, s, report.Options{}).Messages.Records; got != want {
+				t.Errorf("%d records", got)
+			}
+			continue
+		}
+		if err := (&report.Run{Source: s}).Begin(t.Context()); err == nil {
+			t.Error("a wrong password was taken")
+		}
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestNoSuchTopic(t *testing.T) {
