@@ -110,9 +110,9 @@ func TestMemoryIsBounded(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return float64(m.HeapAlloc)
 	}
-	add(0, 20_000)
+	add(0, 5_000)
 	before := heap()
-	add(20_000, 40_000)
+	add(5_000, 10_000)
 	if after := heap(); after > 1.2*before+1e6 {
 		t.Errorf("the heap grew from %.0f to %.0f", before, after)
 	}
