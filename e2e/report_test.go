@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -45,6 +46,45 @@ func TestRealReportKilledTwice(t *testing.T) {
 	if a.Agree.Compared != b.Agree.Compared || a.Agree.Disagree != b.Agree.Disagree || a.Arms.Challenger.Calls != b.Arms.Challenger.Calls ||
 		a.Outputs[1].Differences.Count != b.Outputs[1].Differences.Count {
 		t.Errorf("%+v\nwant %+v", a.Agree, b.Agree)
+	}
+}
+
+// One that follows the topic prints what it knows at Ctrl-C, and keeps it.
+func TestReportInterrupted(t *testing.T) {
+	brokers := stub(t)
+	topic := kafkatest.Topic(t, brokers, 2, nil)
+	var all []kafkatest.Message
+	for _, p := range reporttest.Traffic(500) {
+		all = append(all, kafkatest.Message{Key: []byte(p.Id), Value: reporttest.Wire(t, p)})
+	}
+	kafkatest.Produce(t, brokers, topic, all)
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	args := []string{"report", "--brokers", brokers[0], "--topic", topic, "--state", dir, "-o", "json", "--save-each", "100ms"}
+	for range 2 { // the second has nothing new to read
+		var out bytes.Buffer
+		cmd := exec.Command(path, append(args, "--follow")...)
+		cmd.Stdout, cmd.Stderr = &out, t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(patience); stored(t, dir) < 500 && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond) // to be in the midst of following
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		var r report.Result
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.Messages.Records != 500 || !r.Complete {
+			t.Errorf("%+v, %v", r.Messages, err)
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func main() {
 	defer stop()
 	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: strings.Split(*brokers, ","), Topic: *topic, GroupID: *group,
 		StartOffset: kafka.FirstOffset})
-	err := consume(ctx, reader)
+	err := consume(ctx, reader, func(p *recordv1.Prediction) { fmt.Println(describe(p)) })
 	if closed := reader.Close(); closed != nil {
 		log.Print(closed)
 	}
@@ -41,9 +41,9 @@ func main() {
 	}
 }
 
-// consume reads until it fails or ctx ends. It handles each message before it commits its offset: one that was handled is
+// consume calls show for each pair that disagrees, until it fails or ctx ends. It handles each message before it commits its offset: one that was handled is
 // handled again where the process dies in between, and none is lost.
-func consume(ctx context.Context, reader *kafka.Reader) error {
+func consume(ctx context.Context, reader *kafka.Reader, show func(p *recordv1.Prediction)) error {
 	var before recent
 	for {
 		m, err := reader.FetchMessage(ctx)
@@ -54,7 +54,7 @@ func consume(ctx context.Context, reader *kafka.Reader) error {
 		case err != nil:
 			log.Printf("partition %d, offset %d is no record: %v", m.Partition, m.Offset, err)
 		case !before.has(p.Id) && p.Comparison != nil && !p.Comparison.Agree:
-			fmt.Println(describe(p))
+			show(p)
 		}
 		if err := reader.CommitMessages(ctx, m); err != nil {
 			return err
