@@ -234,14 +234,20 @@ func (r *routes) access(m *model, spec rollout.Spec) access {
 func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
 	s := m.live.State
 	set := m.settings.Shadow
-	key := connKey{target: s.Challenger.Target, access: r.access(m, s.Challenger), mirror: true,
-		maxMessageBytes: int(min(int64(r.maxMessageBytes), set.MaxBytes))}
+	key := r.mirrorKey(m, s.Challenger)
 	used[key] = true
+	if set.Repeat > 0 {
+		used[r.mirrorKey(m, s.Champion)] = true
+	}
 	want := rehearsal{rollout: s.Rollout, conn: key, settings: m.settings.Model}
 	if m.mirror != nil && reflect.DeepEqual(m.rehearsed, want) {
 		return nil
 	}
 	client, err := r.pool.get(key)
+	if err != nil {
+		return err
+	}
+	repeat, err := r.repeat(m)
 	if err != nil {
 		return err
 	}
@@ -256,9 +262,29 @@ func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
 		Recorder: r.sink, Comparer: m.settings.comparer, Logger: r.logger, Metrics: r.mirrors,
 		Sampled:  func(key string) bool { return canary.Sampled(s.Model, s.Challenger, key, set.Sample) },
 		Outgoing: func(md rollout.Metadata) rollout.Metadata { return upstream.ForMirror(md, strip) },
-		Timeout:  set.Timeout, MaxInFlight: int64(set.MaxInFlight), MaxBytes: set.MaxBytes,
+		Timeout:  set.Timeout, MaxInFlight: int64(set.MaxInFlight), MaxBytes: set.MaxBytes, Repeat: repeat,
 	})
 	return nil
+}
+
+// mirrorKey is of a connection for copies.
+func (r *routes) mirrorKey(m *model, to rollout.Spec) connKey {
+	return connKey{target: to.Target, access: r.access(m, to), mirror: true,
+		maxMessageBytes: int(min(int64(r.maxMessageBytes), m.settings.Shadow.MaxBytes))}
+}
+
+// repeat is how the champion is asked twice; nil where it is not.
+func (r *routes) repeat(m *model) (*shadow.Repeat, error) {
+	s, share := m.live.State, m.settings.Shadow.Repeat
+	if share == 0 {
+		return nil, nil
+	}
+	client, err := r.pool.get(r.mirrorKey(m, s.Champion))
+	if err != nil {
+		return nil, err
+	}
+	return &shadow.Repeat{Spec: s.Champion, Upstream: client,
+		Sampled: func(id string) bool { return canary.Sampled(s.Model, s.Challenger, id, share) }}, nil
 }
 
 // endMirror stops a model's mirror at once and lets its copies end in the background.

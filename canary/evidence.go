@@ -98,6 +98,9 @@ func (e *Evidence) Observe(o rollout.Outcome) {
 	if step.entered != o.Entered {
 		step = nil
 	}
+	if o.Mirrored && o.Arm == rollout.Champion {
+		return // its noise is the gates' alone
+	}
 	if o.Mirrored {
 		e.mirrored.count(o)
 		if o.Comparison != nil {

@@ -3,10 +3,7 @@ package canary
 import (
 	"encoding/json"
 	"fmt"
-	"iter"
 	"math"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +55,10 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 		slow = known.Slow // as the step began, before a restart
 	}
 	next.slow.Store(int64(slow))
+	next.warm = b.trials.elapsed() + b.trials.rules.WarmUp
+	if known := b.checkpoint.Counts.Steps[s.Entered]; known != nil {
+		next.warm -= min(known.Gathered, b.trials.rules.WarmUp) // of which a part was before a restart
+	}
 	if s.Recorded() && b.trials.ring == nil {
 		b.trials.ring = make([]trial, ringSize) // before anybody can see the step
 	}
@@ -204,160 +205,6 @@ func within(word uint64, age time.Duration) uint64 {
 
 func ageOf(word uint64) time.Duration {
 	return time.Duration(word&(1<<ageBits-1)) * time.Microsecond
-}
-
-// count adds a trial of the age that its gate wants to the counts: to those of a fail,
-// unless its key has had a bad event, for one key's failures are one failure; and to those
-// of a pass, if it is its key's first at this step.
-func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
-	live, copied := within(x.live.Load(), g.Horizon), within(x.mirrored.Load(), g.Horizon)
-	var vote func(*gate.Cell)
-	var isBad bool
-	switch {
-	case g.Metric == rollout.ScoreShift || g.Metric == rollout.Drift:
-		vote = scored(g, x, copied)
-	case g.Metric == rollout.Disagreement:
-		vote, isBad = agreed(copied)
-	case g.Paired(x.step.mode):
-		vote, isBad = rehearsed(live, copied)
-	case x.canaries():
-		vote, isBad = performed(g, x, live)
-	}
-	if vote == nil {
-		return
-	}
-	at := delta.Step(x.step.entered, gate.Step{Index: x.step.index, Mode: x.step.mode, Weight: x.step.weight})
-	at.Slow = time.Duration(x.step.slow.Load())
-	known := x.keyed && b.checkpoint.Bad[i].Has(x.key)
-	if isBad && x.keyed {
-		b.checkpoint.Bad[i].Put(x.key)
-	}
-	first := x.step.entered == b.checkpoint.FirstAt && (!x.keyed || b.checkpoint.First[i].Put(x.key))
-	for k := range b.series(i, x) {
-		// A mean is moved by each key once, up or down; a distribution is only described.
-		if !known && (first || g.Metric != rollout.ScoreShift) {
-			vote(at.Cell(k))
-		}
-		if first || g.Metric == rollout.Drift {
-			vote(at.First(k))
-		}
-	}
-}
-
-// series are those that a trial counts for: all requests, and its cohorts.
-func (b *bench) series(i int, x *trial) iter.Seq[gate.Series] {
-	return func(yield func(gate.Series) bool) {
-		if !yield(gate.Series{Gate: i}) {
-			return
-		}
-		names := b.trials.cohorts.Load().names
-		for source, place := range x.cohorts[:len(names)] {
-			if place > 0 && !yield(gate.Series{Gate: i, Segment: cohortName(b.trials.rules, names, source, place)}) {
-				return
-			}
-		}
-	}
-}
-
-// scored votes with the values of a pair.
-func scored(g *rollout.Gate, x *trial, copied uint64) (vote func(*gate.Cell)) {
-	comparison := x.comparison.Load()
-	if copied&compared == 0 || comparison == nil {
-		return nil
-	}
-	i := slices.IndexFunc(comparison.Outputs, func(o rollout.OutputComparison) bool { return o.Output == g.Output })
-	if i < 0 || len(comparison.Outputs[i].Scores) == 0 {
-		return nil
-	}
-	pairs := comparison.Outputs[i].Scores
-	if g.Metric == rollout.Drift {
-		return func(c *gate.Cell) {
-			for _, p := range pairs {
-				c.Scores.Observe(p.Champion, p.Challenger)
-			}
-		}
-	}
-	var sum float64
-	for _, p := range pairs {
-		sum += p.Challenger - p.Champion
-	}
-	return func(c *gate.Cell) { c.Shift.Observe(sum/float64(len(pairs)), g.Range) }
-}
-
-// agreed votes with whether a pair agrees.
-func agreed(copied uint64) (vote func(*gate.Cell), isBad bool) {
-	if copied&compared == 0 {
-		return nil, false
-	}
-	differ := copied&disagrees != 0
-	return func(c *gate.Cell) { c.Pairs++; c.ChallengerOnly += one(differ) }, differ
-}
-
-// rehearsed votes with which arm failed a request that both had.
-func rehearsed(live, copied uint64) (vote func(*gate.Cell), isBad bool) {
-	if live == 0 || copied == 0 {
-		return nil, false
-	}
-	champion, challenger := live&bad != 0, copied&bad != 0
-	return func(c *gate.Cell) {
-		c.Pairs++
-		c.ChallengerOnly += one(challenger && !champion)
-		c.ChampionOnly += one(champion && !challenger)
-		c.Both += one(champion && challenger)
-	}, champion || challenger
-}
-
-// performed votes with how the assigned arm served a request. There is no vote where the
-// gate can't say yet what is bad.
-func performed(g *rollout.Gate, x *trial, live uint64) (vote func(*gate.Cell), isBad bool) {
-	isBad = live&diverted != 0
-	switch g.Metric {
-	case rollout.SlowRate:
-		isBad = isBad || live&answered == 0
-	case rollout.TailLatency:
-		slow := time.Duration(x.step.slow.Load())
-		if slow == 0 {
-			return nil, false
-		}
-		if x.arm == rollout.Challenger {
-			slow = gate.Tolerated(*g, slow)
-		}
-		isBad = isBad || live&answered == 0 || ageOf(live) > slow
-	default:
-		isBad = isBad || live&bad != 0
-	}
-	if x.arm == rollout.Challenger {
-		return func(c *gate.Cell) { c.ChallengerLive++; c.ChallengerBad += one(isBad) }, isBad
-	}
-	return func(c *gate.Cell) { c.ChampionLive++; c.ChampionBad += one(isBad) }, isBad
-}
-
-func one(is bool) int64 {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-// cohortName is "region=eu" for a value of parameter:region.
-func cohortName(rules rollout.Rules, names [][]string, source int, place uint8) string {
-	_, name, _ := strings.Cut(rules.Segments[source], ":")
-	if place == other {
-		return name + "=other"
-	}
-	return name + "=" + names[source][place-1]
-}
-
-// segment names the cohorts of a trial, for people.
-func (t *trials) segment(x *trial) string {
-	var all []string
-	names := t.cohorts.Load().names
-	for source, place := range x.cohorts[:len(names)] {
-		if place > 0 {
-			all = append(all, cohortName(t.rules, names, source, place))
-		}
-	}
-	return strings.Join(all, " ")
 }
 
 // encode returns the checkpoint for the store; changed is false where it is as it was.

@@ -41,7 +41,9 @@ type step struct {
 	weight  rollout.Weight
 	gates   []rollout.Gate
 	// slow is the champion's p99 before the step; 0 while it is not known.
-	slow   atomic.Int64
+	slow atomic.Int64
+	// warm is when the step's warm-up ends.
+	warm   time.Duration
 	before *step
 }
 
@@ -56,8 +58,22 @@ type trial struct {
 	arm     rollout.Arm
 	keyed   bool
 
-	live, mirrored atomic.Uint64
-	comparison     atomic.Pointer[rollout.Comparison]
+	live, mirrored, repeated atomic.Uint64
+	comparison               atomic.Pointer[found]
+}
+
+// found is a comparison and the request that it is of.
+type found struct {
+	sequence   uint64
+	comparison *rollout.Comparison
+}
+
+// compared returns what the two predictions differ in; nil where that is not known.
+func (x *trial) compared() *rollout.Comparison {
+	if f := x.comparison.Load(); f != nil && f.sequence+1 == x.stamp.Load() {
+		return f.comparison
+	}
+	return nil // a late one of the slot's last tenant
 }
 
 // A result is one word: age in microseconds, what came, and the lap of the ring, which
@@ -105,9 +121,9 @@ func (t *trials) route(r rollout.Routing) rollout.Stamp {
 	slot.at, slot.step, slot.arm = t.elapsed(), s, r.Arm
 	slot.key, slot.keyed = xxhash.Sum64String(r.Key), r.Keyed
 	slot.cohorts = t.cohortsOf(&r)
-	slot.comparison.Store(nil)
 	slot.live.Store(pending(sequence))
 	slot.mirrored.Store(pending(sequence))
+	slot.repeated.Store(pending(sequence))
 	slot.stamp.Store(sequence + 1)
 	return rollout.Stamp(sequence + 1)
 }
@@ -133,16 +149,26 @@ func (t *trials) observe(o rollout.Outcome) {
 		slot.live.CompareAndSwap(pending(sequence), word)
 		return
 	}
+	if o.Arm == rollout.Champion {
+		if o.Comparison != nil {
+			word |= compared
+			if !o.Comparison.Agree {
+				word |= disagrees
+			}
+		}
+		slot.repeated.CompareAndSwap(pending(sequence), word)
+		return
+	}
 	if failed(o) {
 		word |= bad
 	}
-	if c := o.Comparison; c != nil && sequence >= t.tail.Load() {
+	if c := o.Comparison; c != nil {
 		word |= compared
 		if !c.Agree {
 			word |= disagrees
 			t.worst.offer(o, t.segment(slot))
 		}
-		slot.comparison.Store(c)
+		slot.comparison.Store(&found{sequence, c})
 	}
 	slot.mirrored.CompareAndSwap(pending(sequence), word)
 }

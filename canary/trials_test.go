@@ -275,6 +275,51 @@ func TestPairsOfTheRehearsal(t *testing.T) {
 	}
 }
 
+// The champion's own noise is asked for on some pairs; only those count for the excess.
+func TestTheChampionsOwnNoise(t *testing.T) {
+	s := playing(rollout.ModeShadow, 0, rollout.Gate{Metric: rollout.ExcessDisagreement, Margin: 0.02, Horizon: time.Second, InShadow: true, MinRequests: 1})
+	for i := range 80 {
+		o := s.route(rollout.Routing{Arm: rollout.Champion})
+		s.Observe(o)
+		s.Observe(copied(o, &rollout.Comparison{Agree: i%2 == 0}))
+		again := rollout.Outcome{Arm: rollout.Champion, Mirrored: true, Stamp: o.Stamp, Age: 20 * time.Millisecond, Comparison: &rollout.Comparison{Agree: i%4 < 2}}
+		switch {
+		case i < 40:
+			s.Observe(again)
+		case i == 40:
+			again.Age = 2 * time.Second // too late
+			s.Observe(again)
+		}
+	}
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 40, ChallengerOnly: 10, ChampionOnly: 10}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if f := s.Figures(); f.Mirror.Sent != 80 || f.Mirror.Compared != 80 || f.Champion.Requests != 80 {
+		t.Errorf("the second question counts among the figures: %+v", f)
+	}
+}
+
+// Latency at the beginning of a step is shown, and not judged; errors are.
+func TestWarmUpKeepsLatencyApart(t *testing.T) {
+	slowGate := rollout.Gate{Metric: rollout.SlowRate, Margin: 0.02, SlowerThan: 100 * time.Millisecond, Horizon: 100 * time.Millisecond, InCanary: true}
+	s := playing(rollout.ModeCanary, 5000, errorGate(0.02), slowGate)
+	s.state.Rules.WarmUp = time.Minute
+	s.Evidence = NewEvidence(s.state, func() time.Duration { return s.now }, nil)
+	for _, at := range []time.Duration{0, 59 * time.Second, 61 * time.Second} {
+		s.now = at
+		s.Observe(late(s.route(rollout.Routing{Arm: rollout.Challenger})))
+	}
+	if got, want := s.counts(1, ""), (rollout.GateCounts{Challenger: 1, ChallengerBad: 1}); got != want {
+		t.Errorf("slow: %+v, want %+v", got, want)
+	}
+	if got := s.counts(0, ""); got.Challenger != 3 {
+		t.Errorf("errors: %+v", got)
+	}
+	if why := s.judge(s.state, true).Gates[1].Why; !strings.Contains(why, "kept apart in the first 1m: 2 of the challenger's 2") {
+		t.Errorf("not shown: %s", why)
+	}
+}
+
 func TestCohortsAreTheFirstThatCome(t *testing.T) {
 	s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
 	regions := []string{"eu", "us", "eu", "asia", "africa", ""}
@@ -355,6 +400,7 @@ func TestNoRequestIsCountedTwiceOrLost(t *testing.T) {
 		}
 		s.judge(s.state, false)
 	}
+	time.Sleep(time.Millisecond) // the last one, too, is older than its horizon
 	j := s.judge(s.state, false)
 	if got := j.Gates[0].Counts.Challenger + j.Uncounted; got != writers*each {
 		t.Errorf("%d counted and %d left out of %d", j.Gates[0].Counts.Challenger, j.Uncounted, writers*each)

@@ -152,6 +152,8 @@ type Shadow struct {
 	MaxBytes    int64
 	// Timeout is the mirrored call's own deadline.
 	Timeout time.Duration
+	// Repeat is the share of copied requests that the champion is asked a second time.
+	Repeat rollout.Weight
 	// StripHeaders are request metadata keys, in lower case, that no copy carries,
 	// beside the credentials that are never copied.
 	StripHeaders []string

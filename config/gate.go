@@ -32,6 +32,7 @@ var metrics = []metric{
 	{name: rollout.SlowRate, keys: []string{"slowerThan", "allowedIncrease"}, live: true, onFail: rollout.RollBack},
 	{name: rollout.TailLatency, keys: []string{"allowedIncrease"}, live: true, onFail: rollout.RollBack},
 	{name: rollout.Disagreement, keys: []string{"max"}, onFail: rollout.RollBack},
+	{name: rollout.ExcessDisagreement, keys: []string{"allowedIncrease"}, onFail: rollout.RollBack},
 	{name: rollout.ScoreShift, keys: []string{"output", "max", "range"}, onFail: rollout.RollBack},
 	{name: rollout.Drift, keys: []string{"output", "max"}, onFail: rollout.Hold},
 }
@@ -46,8 +47,8 @@ var (
 func (d *document) gate(n node) (g gate, ok bool) {
 	o, ok := n.object(keys{
 		known: slices.Concat(commonGateKeys, boundKeys),
-		later: []string{"warmUp"},
 		hints: map[string]string{
+			"warmUp":    "the warm-up is the model's, beside gates",
 			"name":      "a gate is named by its metric and, where it has one, its output",
 			"threshold": "the bound is called allowedIncrease where the champion is the measure, max where a number is",
 		},
@@ -143,7 +144,7 @@ func (o object) gateModes(m metric) (shadow, canary bool) {
 // bounds reads the keys that are the metric's own.
 func (o object) bounds(g *rollout.Gate) {
 	switch g.Metric {
-	case rollout.ErrorRate, rollout.TailLatency:
+	case rollout.ErrorRate, rollout.TailLatency, rollout.ExcessDisagreement:
 		o.allowedIncrease(g)
 	case rollout.SlowRate:
 		o.need("slowerThan", "the time, such as 150ms, after which an answer is slow")

@@ -48,7 +48,7 @@ func (d *document) models(root object, c *Config) {
 func (d *document) model(n node) (m Model, ok bool) {
 	o, ok := n.object(keys{
 		known: []string{"name", "champion", "challenger", "routingKey", "compare", "record", "shadow", "plan", "breaker", "fallback",
-			"alpha", "segments", "maxCohorts", "gates"},
+			"alpha", "segments", "maxCohorts", "warmUp", "gates"},
 		hints: map[string]string{"steps": "the steps stand under plan"},
 	})
 	if !ok {
@@ -261,13 +261,15 @@ func (d *document) compareRule(n node) (r rollout.CompareRule, ok bool) {
 
 func (d *document) shadow(model object) Shadow {
 	s := Shadow{Sample: rollout.FullWeight, MaxInFlight: 256, MaxBytes: 256 << 20, Timeout: 2 * time.Second}
-	o, ok := model.section("shadow", keys{known: []string{"sample", "maxInFlight", "maxBytes", "timeout", "stripHeaders"}})
+	o, ok := model.section("shadow", keys{known: []string{"sample", "maxInFlight", "maxBytes", "timeout", "repeat", "stripHeaders"}})
 	if !ok {
 		return s
 	}
-	if n, ok := o.fields["sample"]; ok {
-		if w, ok := n.weight(`a percentage with its sign and at most two decimals, such as "100%" or "12.5%"`, false); ok {
-			s.Sample = w
+	for key, share := range map[string]*rollout.Weight{"sample": &s.Sample, "repeat": &s.Repeat} {
+		if n, ok := o.fields[key]; ok {
+			if w, ok := n.weight(`a percentage with its sign and at most two decimals, such as "100%" or "12.5%"`, false); ok {
+				*share = w
+			}
 		}
 	}
 	count(o, "maxInFlight", &s.MaxInFlight, 1, mostCount)

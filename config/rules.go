@@ -34,6 +34,7 @@ func (d *document) rules(o object, m *Model) (gates []gate, whole bool) {
 		n.fail("has %d sources; want at most %d", len(m.Rules.Segments), rollout.MaxSegmentSources)
 	}
 	count(o, "maxCohorts", &m.Rules.MaxCohorts, 1, mostCohorts)
+	o.duration("warmUp", &m.Rules.WarmUp, 0, mostTime)
 	if n, ok := o.fields["gates"]; ok {
 		gates = d.gates(n, m)
 		shareOut(n, gates, alpha)
@@ -65,6 +66,9 @@ func (d *document) gates(n node, m *Model) (gates []gate) {
 func (g gate) checkAgainst(m *Model) {
 	if g.Paired(rollout.ModeCanary) && m.Shadow.Sample == 0 {
 		g.at.fail("%s judges mirrored requests, but shadow.sample is 0%%; raise the sample or remove the gate", g.Metric)
+	}
+	if g.Metric == rollout.ExcessDisagreement && m.Shadow.Repeat == 0 {
+		g.at.fail("%s judges requests that the champion is asked twice, but shadow.repeat is 0%%; name a share there, such as \"5%%\"", g.Metric)
 	}
 	output, ok := g.at.fields["output"]
 	if !ok || g.Output == "" {

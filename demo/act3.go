@@ -38,7 +38,7 @@ func (s *story) playWrong(ctx context.Context, model string) (wrong, error) {
 	server := s.arms[model].challenger
 	c, stop := s.traffic(model, s.Rate, keepAll)
 	defer stop()
-	r, err := s.follow(ctx, c, "a gate to fail "+model, s.Step+slack, func(r *adminv1.Rollout) bool { return !inMode(shadow)(r) })
+	r, err := s.follow(ctx, c, "a gate to fail "+model, s.Step+4*slack, func(r *adminv1.Rollout) bool { return !inMode(shadow)(r) })
 	if err != nil {
 		return wrong{}, err
 	}

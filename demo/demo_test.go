@@ -108,13 +108,15 @@ func TestInterruptedEarly(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	for once, fails := range map[bool]bool{false: false, true: true} {
-		ctx, interrupt := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, interrupt)
-		if _, err := Run(ctx, Options{Once: once}); (err != nil) != fails {
-			t.Errorf("once %v: %v", once, err)
-		}
-		if left, _ := os.ReadDir(os.TempDir()); len(left) > 0 {
-			t.Errorf("once %v: %s is left behind", once, left[0].Name())
+		for _, after := range []time.Duration{0, time.Second} {
+			ctx, interrupt := context.WithCancel(t.Context())
+			time.AfterFunc(after, interrupt)
+			if _, err := Run(ctx, Options{Once: once}); (err != nil) != fails {
+				t.Errorf("once %v, after %s: %v", once, after, err)
+			}
+			if left, _ := os.ReadDir(os.TempDir()); len(left) > 0 {
+				t.Errorf("once %v, after %s: %s is left behind", once, after, left[0].Name())
+			}
 		}
 	}
 }

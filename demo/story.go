@@ -71,8 +71,12 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	interrupted := func() bool { return errors.Is(ctx.Err(), context.Canceled) }
 	h, err := openHouse(ctx, o)
-	if err != nil {
+	switch {
+	case err != nil && interrupted() && !o.Once:
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	defer h.close()
@@ -81,8 +85,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	defer cancel()
 	summary, err := s.play(playing)
 	s.Screen.Leave()
-	switch interrupted := errors.Is(ctx.Err(), context.Canceled); {
-	case err != nil && interrupted:
+	switch {
+	case err != nil && interrupted():
 		s.Screen.Say("", "  The curtain falls early.", "")
 		if !o.Once {
 			return summary, nil

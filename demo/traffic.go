@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// users is how many different routing keys the clients send.
-	users = 1000
+	// users is how many different routing keys the clients send. A pass takes keys: with few
+	// of them a step would take longer.
+	users = 5000
 	// patience is the deadline of a client's call.
 	patience = 10 * time.Second
 	// maxWaiting bounds a client's calls in flight: a machine that is too busy for the rate
@@ -111,7 +112,7 @@ func inferRequest(model, id string, user int, row models.Row) *inference.ModelIn
 	return &inference.ModelInferRequest{
 		ModelName: model, Id: id,
 		Parameters: map[string]*inference.InferParameter{
-			userKey:   text(fmt.Sprintf("user-%03d", user)),
+			userKey:   text(fmt.Sprintf("user-%04d", user)),
 			clinicKey: text(clinics()[user%len(clinics())]),
 		},
 		Inputs: []*inference.ModelInferRequest_InferInputTensor{{

@@ -132,7 +132,7 @@ func TestClientsInspectAnswers(t *testing.T) {
 
 func TestRequestsCarryAUserAndTheUsersClinic(t *testing.T) {
 	r := inferRequest("m", "row-1", 9, testRow())
-	if r.GetParameters()["user_id"].GetStringParam() != "user-009" || r.GetParameters()["clinic"].GetStringParam() != wrongClinic ||
+	if r.GetParameters()["user_id"].GetStringParam() != "user-0009" || r.GetParameters()["clinic"].GetStringParam() != wrongClinic ||
 		r.GetInputs()[0].GetShape()[1] != models.Features {
 		t.Errorf("request %v", r)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -210,5 +211,47 @@ func TestMissingResultsVoidTheVerdicts(t *testing.T) {
 	}
 	if th.metric("understudy_split_void") != 1 {
 		t.Error("no alarm in the metrics")
+	}
+}
+
+// A champion that does not agree with itself is no reason to fail a challenger that is no
+// noisier; one that is noisier fails.
+func TestANoisyChampion(t *testing.T) {
+	noisy := func(share float64) *func([]float32, float32) float32 {
+		f := func(_ []float32, score float32) float32 {
+			if rand.Float64() < share {
+				return 1 - score
+			}
+			return score
+		}
+		return &f
+	}
+	for name, c := range map[string]struct {
+		challenger float64
+		ends       func(adminv1.Mode) bool
+	}{
+		"no noisier": {0.2, func(m adminv1.Mode) bool { return m == adminv1.Mode_MODE_CANARY }},
+		"noisier":    {0.7, func(m adminv1.Mode) bool { return m == rolledBack }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			th := open(t, stub(t), func(p *play) {
+				p.Gates, p.Plan = "[{metric: excess-disagreement, allowedIncrease: 20pp, horizon: 500ms}]", shadowFirst
+				p.Repeat, p.MirrorCap, p.MirrorTimeout = "100%", 1024, "5s"
+			})
+			th.mood.Store(noisy(0.2))
+			logistic, spoil := th.logistic, noisy(c.challenger)
+			th.spoil(func(row []float32, _ float32) float32 { return (*spoil)(row, logistic.Score(row)) })
+			for from := 0; th.rollout().Mode == adminv1.Mode_MODE_SHADOW && from < 6000; from += 200 {
+				th.mustServe(from, 200)
+				time.Sleep(200 * time.Millisecond)
+			}
+			if r := th.judged(); !c.ends(r.Mode) {
+				t.Errorf("%s: %s; waiting for %q", r.Mode, r.Events[0].Reason, r.WaitingFor)
+			}
+			if th.metric("understudy_mirror_repeats_total", "disagree") == 0 {
+				t.Error("no champion was asked twice")
+			}
+		})
 	}
 }

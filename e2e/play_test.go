@@ -15,6 +15,7 @@ type play struct {
 	Plan          string
 	Gates         string // the list; empty for none
 	Segments      string // likewise
+	Repeat        string // the share; empty for none
 	OpenFor       string
 	MaxMessage    string
 	MaxRecord     string
@@ -34,7 +35,7 @@ models:
     compare:
       - {output: probability, as: score, atol: 0.1}
       - {output: label, as: class}
-    shadow: {sample: 100%, maxInFlight: {{.MirrorCap}}, timeout: {{.MirrorTimeout}}}
+    shadow: {sample: 100%, maxInFlight: {{.MirrorCap}}, timeout: {{.MirrorTimeout}}, repeat: {{or .Repeat "0%"}}}
     plan: {{.Plan}}
     gates: {{or .Gates "[]"}}
 {{with .Segments}}    segments: {{.}}

@@ -51,8 +51,8 @@ type theatre struct {
 	champion, challenger *modelserver.Server
 	rows                 []models.Row
 	logistic             *models.Logistic
-	// whim is what the challenger makes of its model's score.
-	whim atomic.Pointer[func(row []float32, score float32) float32]
+	// whim is what the challenger makes of its model's score, mood what the champion does.
+	whim, mood atomic.Pointer[func(row []float32, score float32) float32]
 	// region, where not nil, gives requests a parameter.
 	region func(row []float32) string
 
@@ -84,7 +84,7 @@ func open(t *testing.T, brokers []string, change func(*play)) *theatre {
 		t.Fatal(err)
 	}
 	th.logistic = logistic
-	th.champion = th.serve(modelserver.Options{Name: "risk-v1", Version: "1", Model: logistic})
+	th.champion = th.serve(modelserver.Options{Name: "risk-v1", Version: "1", Model: moody{logistic, &th.mood}})
 	th.challenger = th.serve(modelserver.Options{Name: "risk-v2", Version: "2", Model: moody{trees, &th.whim}})
 	th.play = play{
 		Champion: th.champion.Addr(), Challenger: th.challenger.Addr(),

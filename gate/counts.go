@@ -53,6 +53,8 @@ type Step struct {
 	// with its first bad event, which is what a fail may count, but leave the good ones: rates
 	// would sink to nothing, and everything would pass. Nil where no request shares a key.
 	Firsts map[Series]*Cell `json:"firsts,omitempty"`
+	// Warm are requests of the step's warm-up, which gates of latency do not judge.
+	Warm map[Series]*Cell `json:"warm,omitempty"`
 }
 
 // Cell returns the cell of a series, which it makes if there is none.
@@ -60,6 +62,9 @@ func (s *Step) Cell(k Series) *Cell { return cellOf(&s.Cells, k) }
 
 // First returns the cell of a series in Firsts.
 func (s *Step) First(k Series) *Cell { return cellOf(&s.Firsts, k) }
+
+// WarmUp returns the cell of a series in Warm.
+func (s *Step) WarmUp(k Series) *Cell { return cellOf(&s.Warm, k) }
 
 func cellOf(cells *map[Series]*Cell, k Series) *Cell {
 	c := (*cells)[k]
@@ -82,6 +87,9 @@ func (s *Step) add(o *Step) {
 	for k, c := range o.Firsts {
 		s.First(k).Add(*c)
 	}
+	for k, c := range o.Warm {
+		s.WarmUp(k).Add(*c)
+	}
 }
 
 // Counts are what was counted of a rollout. They merge by Add: it is commutative and
@@ -102,7 +110,7 @@ func (c *Counts) Step(entered uint64, like Step) *Step {
 		if c.Steps == nil {
 			c.Steps = map[uint64]*Step{}
 		}
-		like.Cells, like.Firsts, like.Gathered = nil, nil, 0
+		like.Cells, like.Firsts, like.Warm, like.Gathered = nil, nil, nil, 0
 		s = &like
 		c.Steps[entered] = s
 	}

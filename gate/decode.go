@@ -45,7 +45,7 @@ func (c *Counts) check() error {
 		if s == nil {
 			return fmt.Errorf("step %d: %w", entered, errImpossible)
 		}
-		for _, cells := range []map[Series]*Cell{s.Cells, s.Firsts} {
+		for _, cells := range []map[Series]*Cell{s.Cells, s.Firsts, s.Warm} {
 			for k, cell := range cells {
 				if cell == nil || !cell.possible() {
 					return fmt.Errorf("step %d, series %v: %w", entered, k, errImpossible)

@@ -20,11 +20,8 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	if len(s.Rules.Gates) == 0 {
 		return j
 	}
-	step := c.Counts.Steps[s.Entered]
-	if step == nil {
-		step = &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
-	}
-	b := bench{checkpoint: c, rules: s.Rules, entered: s.Entered, step: step, void: j.Split.Void, words: full, full: full}
+	entered, step := c.at(s)
+	b := bench{checkpoint: c, rules: s.Rules, entered: entered, step: step, void: j.Split.Void, words: full, full: full}
 	gates := s.GatesAt(step.Index)
 	for i, g := range gates {
 		j.Gates = append(j.Gates, b.sit(i, g)...)
@@ -33,6 +30,19 @@ func (c *Checkpoint) Judge(s rollout.State, full bool) rollout.Judgement {
 	b.condemn(&j)
 	j.Shadow = c.rehearsed(s)
 	return j
+}
+
+// at returns the step to judge: the state's, or, for one that is beyond shadow and canary,
+// the last that there was.
+func (c *Checkpoint) at(s rollout.State) (entered uint64, step *Step) {
+	if step := c.Counts.Steps[s.Entered]; step != nil {
+		return s.Entered, step
+	}
+	if all := c.Counts.entered(); len(all) > 0 && !s.Recorded() {
+		last := all[len(all)-1]
+		return last, c.Counts.Steps[last]
+	}
+	return s.Entered, &Step{Index: s.PlanIndex(), Mode: s.Mode, Weight: s.Weight}
 }
 
 // rehearsed judges what the last step in shadow left, once the rollout is beyond it.
@@ -118,6 +128,10 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 		r.LogPass = m.pass(at, c)
 	}
 	b.decide(&r, k, at, n)
+	if warm := b.step.Warm[k]; warm != nil && b.words {
+		r.Why += fmt.Sprintf("; kept apart in the first %s: %s of the challenger's %s, %s of the champion's %s", Span(b.rules.WarmUp),
+			Number(warm.ChallengerBad), Number(warm.ChallengerLive), Number(warm.ChampionBad), Number(warm.ChampionLive))
+	}
 	if b.full && n > 0 && r.Applies {
 		r.Estimate, r.Low, r.High = m.estimate(at, c, b.rules.Alpha)
 		b.forecast(&r, at, c, n)

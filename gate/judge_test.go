@@ -267,3 +267,17 @@ func TestNothingIsComparedWithOneArmAlone(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+// Once promoted, what the last step's gates said is still there to be read.
+func TestAPromotedRolloutTellsOfItsLastStep(t *testing.T) {
+	c := Checkpoint{Counts: Counts{Steps: map[uint64]*Step{
+		2: {Index: 0, Mode: rollout.ModeShadow, Cells: map[Series]*Cell{{}: {Pairs: 900}}},
+		3: {Index: 2, Mode: rollout.ModeCanary, Weight: 5000, Cells: map[Series]*Cell{{}: {ChampionLive: 900, ChallengerLive: 900}}},
+	}}}
+	s := rollout.State{Entered: 4, Mode: rollout.ModePromoted, Weight: rollout.FullWeight, Step: 3,
+		Rules: rollout.Rules{Alpha: 0.01, Gates: []rollout.Gate{{Metric: rollout.ErrorRate, Margin: 0.05, Share: 1, InShadow: true, InCanary: true, OnFail: rollout.RollBack}}}}
+	j := c.Judge(s, true)
+	if r := j.Gates[0]; r.Verdict != rollout.Pass || r.Counts.Challenger != 900 || j.Entered != 4 || len(j.Shadow) != 1 {
+		t.Errorf("%+v", j)
+	}
+}

@@ -66,6 +66,9 @@ func found(g rollout.Gate, at place, c *Cell, slow time.Duration) string {
 	switch g.Metric {
 	case rollout.Disagreement:
 		return fmt.Sprintf("%s of %s pairs disagree%s; allowed is up to %s", Number(c.ChallengerOnly), Number(c.Pairs), portion(c.ChallengerOnly, c.Pairs), percent(g.Limit))
+	case rollout.ExcessDisagreement:
+		return fmt.Sprintf("of %s requests that the champion was asked twice the challenger alone disagrees with it in %s, it with itself alone in %s, both in %s; %s",
+			Number(c.Pairs), Number(c.ChallengerOnly), Number(c.ChampionOnly), Number(c.Both), allowed(g))
 	case rollout.ScoreShift:
 		n, sum, _ := c.Shift.of(g.Range)
 		return fmt.Sprintf("%s moved by %s on average over %s pairs; allowed is up to %s either way", g.Output, figure(sum/max(n, 1)), Number(c.Shift.N), figure(g.Limit))

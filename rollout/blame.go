@@ -77,7 +77,8 @@ func (b Blame) Settle(championAnswered bool) Blame {
 type Outcome struct {
 	// Arm is the arm that the split assigned, except where Mirrored.
 	Arm Arm
-	// Mirrored marks a copy; its caller is the mirror, not a client.
+	// Mirrored marks a copy; its caller is the mirror, not a client. One to the champion asks
+	// it a second time, for its own noise.
 	Mirrored bool
 	// Paired says of a mirrored call that both arms gave a prediction.
 	Paired bool

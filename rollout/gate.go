@@ -18,6 +18,9 @@ const (
 	TailLatency Metric = "tail-latency"
 	// Disagreement bounds the share of pairs whose predictions disagree.
 	Disagreement Metric = "disagreement"
+	// ExcessDisagreement compares it with how often the champion, asked twice, disagrees with
+	// itself.
+	ExcessDisagreement Metric = "excess-disagreement"
 	// ScoreShift bounds the mean difference of a score output, challenger − champion.
 	ScoreShift Metric = "score-shift"
 	// Drift bounds how far the distribution of a score output moved.
@@ -82,10 +85,17 @@ func (g Gate) In(m Mode) bool {
 // nor one that only holds; and drift is no test that a budget could bound.
 func (g Gate) Spends() bool { return !g.DryRun && g.OnFail == RollBack && g.Metric != Drift }
 
+// Latency tells whether the gate judges how long answers take.
+func (g Gate) Latency() bool { return g.Metric == SlowRate || g.Metric == TailLatency }
+
 // Paired tells whether the gate's evidence is pairs of predictions for the same request:
 // always in shadow, and in canary for those metrics that compare predictions.
 func (g Gate) Paired(m Mode) bool {
-	return m == ModeShadow || g.Metric == Disagreement || g.Metric == ScoreShift || g.Metric == Drift
+	switch g.Metric {
+	case Disagreement, ExcessDisagreement, ScoreShift, Drift:
+		return true
+	}
+	return m == ModeShadow
 }
 
 // Rules are how a rollout is judged. They hold for all of it, so that the budget of false
@@ -98,6 +108,8 @@ type Rules struct {
 	Gates []Gate `json:"gates,omitempty"`
 	// Segments are sources of cohorts, such as "parameter:region", at most MaxSegmentSources.
 	Segments []string `json:"segments,omitempty"`
+	// WarmUp is the first time at each step, in which latency is kept apart: caches are cold.
+	WarmUp time.Duration `json:"warm_up,omitempty"`
 	// MaxCohorts are judged for each source, the first that come; the rest is one, "other".
 	MaxCohorts int `json:"max_cohorts,omitempty"`
 }

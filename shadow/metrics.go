@@ -10,7 +10,7 @@ import (
 type Metrics struct {
 	inFlight, bytes                     *prometheus.GaugeVec
 	copies, skipped, compared, failures *prometheus.CounterVec
-	shed                                *prometheus.CounterVec
+	shed, repeats                       *prometheus.CounterVec
 }
 
 // NewMetrics registers the mirrors' collectors.
@@ -32,6 +32,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		failures: counter("understudy_mirror_failures_total", "Copies that the challenger failed by its own fault."),
 		skipped:  counter("understudy_mirror_skipped_total", "Requests that were not copied, by reason.", "reason"),
 		shed:     counter("understudy_mirror_answers_shed_total", "Answers of the challenger to copies that were thrown away, for they did not fit in shadow.maxBytes."),
+		repeats:  counter("understudy_mirror_repeats_total", "Requests that the champion was asked a second time, by result: agree, disagree, error, failed, shed.", "result"),
 		compared: counter("understudy_comparisons_total", "Pairs of predictions compared, by result: agree, disagree, error.", "result"),
 	}
 }
@@ -61,12 +62,17 @@ func (m modelMetrics) ended(o rollout.Outcome) {
 }
 
 func (m modelMetrics) compared(c *rollout.Comparison) {
-	result := "disagree"
+	m.all.compared.WithLabelValues(m.model, resultOf(c)).Inc()
+}
+
+func (m modelMetrics) repeated(result string) { m.all.repeats.WithLabelValues(m.model, result).Inc() }
+
+func resultOf(c *rollout.Comparison) string {
 	switch {
 	case c.Error != "":
-		result = "error"
+		return "error"
 	case c.Agree:
-		result = "agree"
+		return "agree"
 	}
-	m.all.compared.WithLabelValues(m.model, result).Inc()
+	return "disagree"
 }

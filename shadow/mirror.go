@@ -59,6 +59,18 @@ type Options struct {
 	// up to the size that Upstream takes. Let that be MaxBytes at most.
 	MaxInFlight int64
 	MaxBytes    int64
+
+	// Repeat asks the champion a second time; nil is never.
+	Repeat *Repeat
+}
+
+// Repeat finds out how often a champion disagrees with itself.
+type Repeat struct {
+	// Spec and Upstream are the champion's, on a connection that no client waits for.
+	Spec     rollout.Spec
+	Upstream Upstream
+	// Sampled tells by the gateway's id whether a request that was copied is repeated.
+	Sampled func(id string) bool
 }
 
 // Mirror sends copies to one rollout's challenger. Safe for concurrent use.
@@ -173,6 +185,7 @@ func (m *Mirror) rehearse(x *rollout.Exchange, size int64, done func(rollout.Out
 		m.o.Observer.Observe(outcome)
 		m.metrics.ended(outcome)
 		size += int64(x.Challenger.Response.Len()) // held since it came
+		m.repeat(x)
 		m.o.Recorder.Record(x)
 		m.release(size)
 	}()
@@ -184,6 +197,41 @@ func (m *Mirror) rehearse(x *rollout.Exchange, size int64, done func(rollout.Out
 	x.Comparison = m.o.Comparer.Compare(x.Champion.Response, x.Challenger.Response)
 	outcome.Comparison = x.Comparison
 	m.metrics.compared(x.Comparison)
+}
+
+// repeat asks the champion again what it has answered, where that request is sampled. It is
+// the first to be shed: it needs half of all room to be free.
+func (m *Mirror) repeat(x *rollout.Exchange) {
+	r := m.o.Repeat
+	if r == nil || x.Comparison == nil || !r.Sampled(x.ID) {
+		return
+	}
+	if 2*m.inFlight.Load() > m.o.MaxInFlight || 2*m.bytes.Load() > m.o.MaxBytes {
+		m.metrics.repeated("shed")
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			m.o.Logger.Error("the mirror panicked over a repeated request: please report this", "model", m.o.Model, "id", x.ID, "panic", p)
+		}
+	}()
+	peeked, err := oip.PeekRequest(x.Request)
+	if err != nil {
+		return
+	}
+	req := peeked.WithNames(r.Spec.Model, r.Spec.Version)
+	defer req.Free()
+	ctx, cancel := context.WithTimeout(m.ctx, m.o.Timeout)
+	defer cancel()
+	reply := r.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
+	defer reply.Payload.Free()
+	if reply.Status.Code != rollout.OK {
+		m.metrics.repeated("failed")
+		return
+	}
+	c := m.o.Comparer.Compare(x.Champion.Response, reply.Payload)
+	m.metrics.repeated(resultOf(c))
+	m.o.Observer.Observe(rollout.Outcome{Arm: rollout.Champion, Mirrored: true, Stamp: x.Stamp, Age: time.Since(x.ReceivedAt), Comparison: c})
 }
 
 // call sends the copy, fills x.Challenger and returns how it ended.

@@ -47,7 +47,7 @@ var (
 // deep they follow unknown ones.
 func decodable(b []byte, s shape) bool {
 	for len(b) > 0 {
-		tag, n := protowire.ConsumeVarint(b)
+		tag, n := varint(b)
 		field, typ := protowire.Number(tag>>3), protowire.Type(tag&7)
 		if n < 0 || tag>>3 > uint64(protowire.MaxValidNumber) || field < protowire.MinValidNumber {
 			return false
@@ -55,16 +55,17 @@ func decodable(b []byte, s shape) bool {
 		b = b[n:]
 		switch typ {
 		case protowire.VarintType:
-			_, n = protowire.ConsumeVarint(b)
+			_, n = varint(b)
 		case protowire.Fixed32Type:
 			_, n = protowire.ConsumeFixed32(b)
 		case protowire.Fixed64Type:
 			_, n = protowire.ConsumeFixed64(b)
 		case protowire.BytesType:
-			var v []byte
-			if v, n = protowire.ConsumeBytes(b); n >= 0 && !s.takes(field, v) {
+			size, k := varint(b)
+			if k < 0 || size > uint64(len(b)-k) || !s.takes(field, b[k:k+int(size)]) {
 				return false
 			}
+			n = k + int(size)
 		default:
 			return false
 		}
@@ -80,7 +81,7 @@ func (s shape) takes(field protowire.Number, v []byte) bool {
 	if int(field) >= len(s) {
 		return true
 	}
-	switch c := s[field]; c.kind {
+	switch c := &s[field]; c.kind {
 	case text:
 		return utf8.Valid(v)
 	case message:
@@ -95,13 +96,17 @@ func (s shape) takes(field protowire.Number, v []byte) bool {
 	return true
 }
 
+// varint is protowire.ConsumeVarint, without a call for the short ones that most are.
+func varint(b []byte) (v uint64, n int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return protowire.ConsumeVarint(b)
+}
+
 func varints(v []byte) bool {
 	for len(v) > 0 {
-		if v[0] < 0x80 { // most are short: spare them the call
-			v = v[1:]
-			continue
-		}
-		_, n := protowire.ConsumeVarint(v)
+		_, n := varint(v)
 		if n < 0 {
 			return false
 		}

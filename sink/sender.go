@@ -15,7 +15,7 @@ const (
 	backoffMin    = 100 * time.Millisecond
 	backoffMax    = 2 * time.Second
 	// What is read at a time, and how many times as long as a write took the sender then
-	// rests while it works a backlog off. Compressing and sending one at full speed would
+	// rests, gatherTime at least, while it works a backlog off. Compressing and sending one at full speed would
 	// take the processor from the requests, right after the outage that users did not notice.
 	readRecords = 512
 	readBytes   = 1 << 20
@@ -143,7 +143,7 @@ func (s *sender) rest(ctx context.Context, took time.Duration) {
 	if s.backlog < readRecords || s.backlog >= before {
 		return
 	}
-	s.pause(ctx, restTimes*took)
+	s.pause(ctx, max(restTimes*took, gatherTime))
 }
 
 // next returns what is due: failed records when their backoff is over, and fresh

@@ -48,6 +48,8 @@ func demand(g rollout.Gate) string {
 		return fmt.Sprintf("at most %s more answers over %s than the champion", increase(g), g.SlowerThan)
 	case rollout.TailLatency:
 		return fmt.Sprintf("99th percentile at most %s above the champion's", increase(g))
+	case rollout.ExcessDisagreement:
+		return fmt.Sprintf("at most %s more pairs differ than the champion from itself", increase(g))
 	case rollout.Disagreement:
 		return fmt.Sprintf("at most %s of the pairs differ", fine(g.Limit))
 	case rollout.ScoreShift:

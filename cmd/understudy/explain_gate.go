@@ -91,8 +91,11 @@ func findings(r *adminv1.GateReport, as reading) []finding {
 
 func counted(r *adminv1.GateReport, as reading) []finding {
 	c, bad := r.Counts, "slow"
-	if r.Gate.GetMetric() == string(rollout.ErrorRate) {
+	switch rollout.Metric(r.Gate.GetMetric()) {
+	case rollout.ErrorRate:
 		bad = "failed"
+	case rollout.ExcessDisagreement:
+		bad = "disagreed"
 	}
 	switch metric := rollout.Metric(r.Gate.GetMetric()); {
 	case metric == rollout.Disagreement:

@@ -23,7 +23,7 @@ func unitOf(g *adminv1.Gate) unit {
 	switch metric := rollout.Metric(g.GetMetric()); {
 	case metric == rollout.TailLatency, g.GetRelative():
 		return unit{"ratio", 1, "×", false}
-	case metric == rollout.ErrorRate, metric == rollout.SlowRate:
+	case metric == rollout.ErrorRate, metric == rollout.SlowRate, metric == rollout.ExcessDisagreement:
 		return unit{"difference", 100, "pp", true}
 	case metric == rollout.Disagreement:
 		return unit{"share", 100, "%", false}
@@ -54,6 +54,8 @@ func allowance(g *adminv1.Gate) string {
 		return digits(limit) + " PSI"
 	case rollout.ErrorRate:
 		worse = "more failures"
+	case rollout.ExcessDisagreement:
+		worse = "more disagreements than the champion has with itself"
 	case rollout.SlowRate:
 		worse = "more over " + latency(g.SlowerThan.AsDuration())
 	case rollout.TailLatency:
