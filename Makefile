@@ -53,6 +53,16 @@ build/venv/installed: interop/requirements.txt
 	build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r interop/requirements.txt
 	touch $@
 
+.PHONY: report-check
+report-check: build/kit/installed ## understudy report against an independent count in Python, on 240,000 records in a real Kafka
+	build/kit/bin/python -m grpc_tools.protoc -I proto --python_out=examples/consumer-python inference/inference.proto understudy/record/v1/record.proto
+	UNDERSTUDY_REQUIRE_KAFKA=1 KIT_PYTHON=$$PWD/build/kit/bin/python go test -tags interop -count=1 -timeout 20m -v -run TestReportAgainstPython ./interop
+
+build/kit/installed: examples/consumer-python/requirements.txt
+	python3 -m venv --clear build/kit
+	build/kit/bin/python -m pip install --quiet --disable-pip-version-check -r examples/consumer-python/requirements.txt
+	touch $@
+
 .PHONY: faults
 faults: ## break things around a gateway and measure what it promises: GROUP=sink, QUICK=1; needs Java, Maven and, to mount small disks, root
 	@go run ./faults
@@ -71,8 +81,9 @@ fuzz: ## each fuzz test for FUZZTIME (20s)
 	done
 
 .PHONY: bench
-bench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka; and what evidence costs a request
+bench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka; what evidence costs a request, and a record a report
 	go test -run '^$$' -bench Evidence -benchtime $(BENCHTIME) ./canary
+	go test -run '^$$' -bench Record -benchtime $(BENCHTIME) ./report
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./spool
 	UNDERSTUDY_REQUIRE_KAFKA=1 go test -run '^$$' -bench 'Encode|CPUPerRecord' -benchtime $(BENCHTIME) ./sink
 
@@ -88,8 +99,9 @@ lint: ## gofmt, go vet, staticcheck, buf lint, buf breaking
 	$(TOOL) buf breaking --against $(CONTRACT)
 
 .PHONY: generate
-generate: ## stubs from the .proto files
+generate: ## stubs from the .proto files, and the record's documentation
 	$(TOOL) buf generate
+	go run ./recorddoc
 
 .PHONY: check-generate
 check-generate: ## fail where the checked-in stubs are not what generate makes

@@ -42,24 +42,34 @@ func conductorSettings(cfg *config.Config) []canary.Settings {
 
 // sinkOptions are the file's sink as the sink needs it, with its secrets read.
 func sinkOptions(s *config.Sink) (sink.Options, error) {
+	k, err := KafkaOptions(s)
+	if err != nil {
+		return sink.Options{}, err
+	}
+	o := sink.Options{MaxQueueBytes: s.MaxQueueBytes, Kafka: k}
+	if d := s.Spool; d != nil {
+		o.Disk = &spool.Options{Dir: d.Dir, MaxBytes: d.MaxBytes, Fsync: spool.Fsync(d.Fsync), Interval: d.Interval, Full: spool.Full(d.Full)}
+	}
+	return o, nil
+}
+
+// KafkaOptions are the file's Kafka as the sink needs it, with its secrets read.
+func KafkaOptions(s *config.Sink) (sink.KafkaOptions, error) {
 	k := s.Kafka
 	secure, err := clientTLS(k.TLS)
 	if err != nil {
-		return sink.Options{}, fmt.Errorf("kafka.tls: %w", err)
+		return sink.KafkaOptions{}, fmt.Errorf("kafka.tls: %w", err)
 	}
-	o := sink.Options{MaxQueueBytes: s.MaxQueueBytes, Kafka: sink.KafkaOptions{
+	o := sink.KafkaOptions{
 		Brokers: k.Brokers, Topic: k.Topic, DeadLetterTopic: k.DeadLetterTopic, Encoding: k.Encoding, Compression: k.Compression,
 		TLS: secure, MaxRecordBytes: int(k.MaxRecordBytes),
-	}}
-	if d := s.Spool; d != nil {
-		o.Disk = &spool.Options{Dir: d.Dir, MaxBytes: d.MaxBytes, Fsync: spool.Fsync(d.Fsync), Interval: d.Interval, Full: spool.Full(d.Full)}
 	}
 	if k.SASL != nil {
 		secret, err := os.ReadFile(k.SASL.PasswordFile)
 		if err != nil {
-			return sink.Options{}, fmt.Errorf("kafka.sasl.passwordFile: %w", err)
+			return sink.KafkaOptions{}, fmt.Errorf("kafka.sasl.passwordFile: %w", err)
 		}
-		o.Kafka.SASL = sink.SASL{Mechanism: strings.ToLower(k.SASL.Mechanism), Username: k.SASL.Username,
+		o.SASL = sink.SASL{Mechanism: strings.ToLower(k.SASL.Mechanism), Username: k.SASL.Username,
 			Password: strings.TrimRight(string(secret), "\r\n")}
 	}
 	return o, nil

@@ -87,13 +87,14 @@ func (v *visit) assign(ctx context.Context) {
 	if !r.recorded() {
 		return
 	}
+	routing := v.routing(ctx, keyed)
 	if r.Observer != nil {
-		v.outcome.Stamp = r.Observer.Route(v.routing(ctx, keyed))
+		v.outcome.Stamp = r.Observer.Route(routing)
 	}
 	v.record = &rollout.Exchange{
 		ID: v.id, RequestID: v.head.ID, Key: v.key, Metadata: v.md,
 		Model: r.Model, Revision: r.Revision, Entered: r.Entered, Stamp: v.outcome.Stamp, Mode: r.Mode, Weight: r.Weight,
-		Assigned: arm, ReceivedAt: v.received, Request: v.request.Ref(),
+		Assigned: arm, ReceivedAt: v.received, Segments: v.segments(&routing), Request: v.request.Ref(),
 		Champion:   rollout.Call{Spec: r.Champion.Spec, Absent: rollout.NotCalled},
 		Challenger: rollout.Call{Spec: r.Challenger.Spec, Absent: rollout.NotCalled},
 	}
@@ -111,6 +112,16 @@ func (v *visit) routing(ctx context.Context, keyed bool) rollout.Routing {
 		r.Segments[i], _ = v.first(v.route.Segments[i : i+1])
 	}
 	return r
+}
+
+// segments are the cohorts of routing, for the record; nil where there are none.
+func (v *visit) segments(routing *rollout.Routing) (all []rollout.Segment) {
+	for i, source := range v.route.Segments {
+		if value := routing.Segments[i]; value != "" {
+			all = append(all, rollout.Segment{Parameter: source.Kind != KeyHeader, Name: source.Name, Value: value[:min(len(value), rollout.MaxSegmentValue)]})
+		}
+	}
+	return all
 }
 
 // first returns the first value that the sources name; an empty one is none.

@@ -84,6 +84,7 @@ func TestRecord(t *testing.T) {
 	s := newRig(t)
 	r := s.route(rollout.ModeShadow)
 	r.RoutingKey = []KeySource{{KeyParameter, "user_id"}}
+	r.Segments = []KeySource{{KeyHeader, "x-team"}, {KeyHeader, "x-nobody"}, {KeyParameter, "user_id"}}
 	s.serve(r)
 	sent := request()
 	before := time.Now()
@@ -102,6 +103,9 @@ func TestRecord(t *testing.T) {
 	if x.RequestID != "client-1" || x.Key != "u-1" || x.Model != "fraud" || x.Revision != 7 || x.Entered != 5 ||
 		x.Mode != rollout.ModeShadow || x.Weight != 2500 || x.Assigned != rollout.Champion || x.Served != rollout.Champion || x.Diverted != "" {
 		t.Errorf("record %+v", x)
+	}
+	if want := []rollout.Segment{{Name: "x-team", Value: "risk"}, {Parameter: true, Name: "user_id", Value: "u-1"}}; !slices.Equal(x.Segments, want) {
+		t.Errorf("segments %v, want %v", x.Segments, want)
 	}
 	if x.ReceivedAt.Before(before) || x.ReceivedAt.After(time.Now()) {
 		t.Errorf("received at %s", x.ReceivedAt)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,37 @@ func deleteTopic(t testing.TB, brokers []string, name string) {
 	req.TopicNames, req.Topics = []string{name}, append(req.Topics, topic)
 	if _, err := request(brokers, req); err != nil {
 		t.Logf("kafkatest: topic %s stays: %v", name, err)
+	}
+}
+
+// Produce writes messages to the topic, each to the partition of its key, and waits until
+// all are acknowledged.
+func Produce(t testing.TB, brokers []string, topic string, messages []Message) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	if err != nil {
+		t.Fatalf("kafkatest: %v", err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*requestTimeout)
+	defer cancel()
+	var first atomic.Pointer[error]
+	for _, m := range messages {
+		r := &kgo.Record{Key: m.Key, Value: m.Value, Timestamp: m.Timestamp}
+		for k, v := range m.Headers {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)})
+		}
+		cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				first.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	if err := cl.Flush(ctx); err != nil {
+		t.Fatalf("kafkatest: produce to %s: %v", topic, err)
+	}
+	if err := first.Load(); err != nil {
+		t.Fatalf("kafkatest: produce to %s: %v", topic, *err)
 	}
 }
 

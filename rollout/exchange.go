@@ -25,6 +25,8 @@ type Exchange struct {
 	Assigned, Served Arm
 	Diverted         Reason
 	ReceivedAt       time.Time
+	// Segments are the request's cohorts, one of each source that it has a value for.
+	Segments []Segment
 
 	// Request is the client's message, public names and all.
 	Request              *Payload
@@ -32,6 +34,16 @@ type Exchange struct {
 	// Comparison is nil where either prediction is missing.
 	Comparison *Comparison
 }
+
+// Segment is a request's value of a segment source.
+type Segment struct {
+	// Parameter says that the source is a request parameter; else it is a header.
+	Parameter   bool
+	Name, Value string
+}
+
+// MaxSegmentValue bounds Segment.Value, in bytes: clients choose it.
+const MaxSegmentValue = 64
 
 // Size returns the bytes of payload that the exchange holds in memory.
 func (x *Exchange) Size() int64 {

@@ -1,6 +1,9 @@
 package rollout
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Verdict is what a gate says.
 type Verdict string
@@ -136,6 +139,33 @@ type Disagreeing struct {
 	Champion   string `json:"champion,omitempty"`
 	Challenger string `json:"challenger,omitempty"`
 	Segment    string `json:"segment,omitempty"`
+}
+
+// Worst returns what c differs in most, without id and segment, and its rank among
+// disagreements: another form of answer comes before another value, and of scores the
+// one that is further off. Where the predictions agree ok is false.
+func (c *Comparison) Worst() (d Disagreeing, rank float64, ok bool) {
+	if c.Error != "" {
+		return Disagreeing{Finding: c.Error}, math.Inf(1), true
+	}
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		if r := o.rank(); !o.Agree && (!ok || r > rank) {
+			rank, ok = r, true
+			d = Disagreeing{Output: o.Output, Finding: string(o.Finding), Difference: o.MaxAbsDiff, Champion: o.ChampionClass, Challenger: o.ChallengerClass}
+		}
+	}
+	return d, rank, ok
+}
+
+func (o *OutputComparison) rank() float64 {
+	switch {
+	case o.Finding != DiffersInValues, o.NonFinite > 0:
+		return math.Inf(1)
+	case o.Kind == CompareScore:
+		return o.MaxAbsDiff
+	}
+	return 1
 }
 
 // Routing is a request at the moment when its arm was chosen.

@@ -166,6 +166,11 @@ func clipAll(p *recordv1.Prediction) {
 			arm.Message = clip(arm.Message)
 		}
 	}
+	segments := map[string]string{}
+	for name, value := range p.Segments { // few, and their values short
+		segments[clip(name)] = value
+	}
+	p.Segments = segments
 	for _, d := range []*recordv1.Digest{p.Cut.Request, p.Cut.ChampionResponse, p.Cut.ChallengerResponse} {
 		if d != nil {
 			d.Head, d.Tensors = nil, nil

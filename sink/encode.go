@@ -21,6 +21,7 @@ const (
 	fieldAssigned   protowire.Number = 7
 	fieldServed     protowire.Number = 8
 	fieldReceivedAt protowire.Number = 9
+	fieldSegments   protowire.Number = 10
 	fieldRequest    protowire.Number = 11
 	fieldChampion   protowire.Number = 12
 	fieldChallenger protowire.Number = 13
@@ -244,10 +245,22 @@ func appendHead(b []byte, x *rollout.Exchange) []byte {
 	b = appendUint(b, fieldWeight, uint64(x.Weight))
 	b = appendUint(b, fieldAssigned, uint64(x.Assigned))
 	b = appendUint(b, fieldServed, uint64(x.Served))
-	if x.ReceivedAt.IsZero() {
-		return b
+	if !x.ReceivedAt.IsZero() {
+		b = appendSeconds(b, fieldReceivedAt, x.ReceivedAt.Unix(), x.ReceivedAt.Nanosecond())
 	}
-	return appendSeconds(b, fieldReceivedAt, x.ReceivedAt.Unix(), x.ReceivedAt.Nanosecond())
+	for _, s := range x.Segments {
+		name, value := valid(s.Name), valid(s.Value)
+		b = protowire.AppendTag(b, fieldSegments, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(2+protowire.SizeBytes(len(name))+protowire.SizeBytes(len(value))))
+		b = appendEntry(b, name, value)
+	}
+	return b
+}
+
+// appendEntry appends an entry of a map of strings; both are there, be they empty.
+func appendEntry(b []byte, key, value string) []byte {
+	b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), key)
+	return protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), value)
 }
 
 // wireSpec is a spec as records have it: most have the one of the record before.

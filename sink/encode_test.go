@@ -70,6 +70,10 @@ func TestEncode(t *testing.T) {
 			x.Mode, x.Weight, x.Assigned, x.Diverted = rollout.ModeCanary, 2500, rollout.Challenger, rollout.Fallback
 			want.Mode, want.Weight, want.Assigned, want.Diverted = recordv1.Mode_MODE_CANARY, 2500, recordv1.Arm_ARM_CHALLENGER, "fallback"
 		}},
+		{"segments", func(x *rollout.Exchange, want *recordv1.Prediction) {
+			x.Segments = []rollout.Segment{{Parameter: true, Name: "region", Value: "eu"}, {Name: "x-tenant", Value: "a\xffb"}}
+			want.Segments = map[string]string{"region": "eu", "x-tenant": "a\uFFFDb"}
+		}},
 		{"failed call", func(x *rollout.Exchange, want *recordv1.Prediction) {
 			x.Challenger.Response.Free()
 			x.Challenger.Response, x.Challenger.Absent = nil, rollout.Failed

@@ -43,7 +43,7 @@ type kafkaProducer struct {
 }
 
 func newKafkaProducer(o KafkaOptions, h *health) (*kafkaProducer, error) {
-	mechanism, err := o.SASL.mechanism()
+	mechanism, err := o.SASL.Login()
 	if err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ func (o *KafkaOptions) validate() error {
 	if _, err := o.codec(); err != nil {
 		return err
 	}
-	_, err := o.SASL.mechanism()
+	_, err := o.SASL.Login()
 	return err
 }
 
@@ -129,7 +129,8 @@ func (o *KafkaOptions) codec() (compress.Codec, error) {
 	return nil, fmt.Errorf("%w: compression %q: want none, gzip, snappy, lz4 or zstd", ErrInvalidOptions, o.Compression)
 }
 
-func (s SASL) mechanism() (sasl.Mechanism, error) {
+// Login returns the credentials as kafka-go takes them; nil where there are none.
+func (s SASL) Login() (sasl.Mechanism, error) {
 	var algorithm scram.Algorithm
 	switch strings.ToLower(s.Mechanism) {
 	case "":

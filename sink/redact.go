@@ -121,6 +121,7 @@ func redact(policy *rollout.RecordPolicy, x *rollout.Exchange) *redacted {
 		y.Champion.Status.Message, y.Challenger.Status.Message = "", ""
 		y.Comparison = withoutLabels(policy, x.Comparison)
 	}
+	y.Segments = slices.DeleteFunc(slices.Clone(x.Segments), func(s rollout.Segment) bool { return s.Parameter && all.Redacts(s.Name) })
 	if b, _ := proto.Marshal(note); len(b) > 0 { // its strings were decodable
 		r.note = b
 	}

@@ -178,6 +178,7 @@ func TestRedactedRecord(t *testing.T) {
 	var c tally
 	sum := sha256.Sum256([]byte(secret))
 	x := confidential(t, &c, true, id(1))
+	x.Segments = []rollout.Segment{{Parameter: true, Name: "user", Value: secret}, {Parameter: true, Name: "region", Value: public}, {Name: "user", Value: public}}
 	record, cut := (&encoder{limit: defaultRecordBytes, policies: policyOf(leaves["digest by name"])}).encode(x)
 	x.Free()
 	p := decode(t, record)
@@ -195,6 +196,9 @@ func TestRedactedRecord(t *testing.T) {
 	}
 	if p.Request.Id != "client-7" || p.Request.Parameters["region"].GetStringParam() != public || len(p.Request.Outputs[0].Parameters) != 1 {
 		t.Errorf("the request is %v", p.Request)
+	}
+	if len(p.Segments) != 2 || p.Segments["region"] != public || p.Segments["user"] != public {
+		t.Errorf("segments %v: the parameter user is left out, the header is not", p.Segments)
 	}
 	if o := p.Comparison.Outputs; o[0].Differing != 1 || o[0].ChampionClass != "" || o[1].ChampionClass != public {
 		t.Errorf("the comparison is %v", p.Comparison)

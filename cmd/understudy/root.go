@@ -53,7 +53,7 @@ takes a challenger off the traffic at once.`,
 	}
 	add(groupTry, demoCommand(), simulateCommand())
 	add(groupRun, checkCommand(), serveCommand(), spoolCommand())
-	add(groupLook, statusCommand(conn), watchCommand(conn), explainCommand(conn))
+	add(groupLook, statusCommand(conn), watchCommand(conn), explainCommand(conn), reportCommand())
 	add(groupChange, setModeCommand(conn), promoteCommand(conn), pauseCommand(conn),
 		resumeCommand(conn), rollbackCommand(conn), retryCommand(conn))
 	root.AddCommand(versionCommand())
