@@ -189,4 +189,3 @@ func some(f protoreflect.FieldDescriptor) protoreflect.Value {
 	}
 	return protoreflect.ValueOfFloat64(0.5)
 }
-
