@@ -14,7 +14,7 @@ import (
 func falsePasses() []claim {
 	at := func(name string, w rollout.Weight, g rollout.Gate, r rates, each, length float64) claim {
 		return claim{group: "false pass", name: name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
-			return s.share(ctx, 10_000, func(seed uint64) bool {
+			return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 				l := newLedger(seed, w, g)
 				feed := l.live
 				if w == 0 {

@@ -89,7 +89,7 @@ func counted() (all []claim) {
 	for _, p := range paths {
 		all = append(all, claim{group: "false rollback", name: p.name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
 			setup := p.setup(time.Duration(s.pick(2, 8)) * time.Second)
-			return s.share(ctx, 10_000, func(seed uint64) bool {
+			return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 				return play(ctx, setup, seed).Outcome == simulation.RolledBack
 			})
 		}})
@@ -102,7 +102,7 @@ func counted() (all []claim) {
 			})
 		}})
 	return append(all, claim{group: "false rollback", name: "tail latency, exactly at its margin", limit: alpha, measure: func(ctx context.Context, s sample) figure {
-		return s.share(ctx, 10_000, func(seed uint64) bool {
+		return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 			return play(ctx, tailAtMargin(seed, time.Duration(s.pick(7, 20))*time.Second), seed).Outcome == simulation.RolledBack
 		})
 	}})
