@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -151,4 +152,31 @@ func BenchmarkObserve(b *testing.B) {
 			e.Observe(o)
 		}
 	})
+}
+
+// The tail is what the tail gate measures by: a bucket's edge would be off by a fifth.
+func TestTail(t *testing.T) {
+	var l latencies
+	if l.tail() != 0 {
+		t.Error("a tail of nothing")
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all []time.Duration
+	for range 20_000 {
+		d := time.Duration(float64(20*time.Millisecond) * math.Exp(0.5*rng.NormFloat64()))
+		all = append(all, d)
+		l.observe(d)
+	}
+	slices.Sort(all)
+	want := all[len(all)*99/100]
+	if got := l.tail(); math.Abs(float64(got-want)) > 0.05*float64(want) {
+		t.Errorf("p99 %v, want about %v", got, want)
+	}
+	l = latencies{}
+	for range leastForTail {
+		l.observe(time.Hour)
+	}
+	if l.tail() != slowest {
+		t.Errorf("beyond the grid: %v", l.tail())
+	}
 }

@@ -65,21 +65,27 @@ func (l *latencies) quantiles() rollout.Quantiles {
 // leastForTail is how many answers tell a 99th percentile.
 const leastForTail = 1000
 
-// tail returns the upper edge of the bucket that holds the 99th percentile, 0 before there
-// are enough answers to tell.
+// tail estimates the 99th percentile, 0 before there are enough answers to tell. Inside its
+// bucket it takes the logarithms for evenly spread.
 func (l *latencies) tail() time.Duration {
-	var total int64
+	var total float64
 	for i := range l {
-		total += l[i].Load()
+		total += float64(l[i].Load())
 	}
 	if total < leastForTail {
 		return 0
 	}
 	beyond := total / 100
 	for i := latencyEdges; i > 0; i-- {
-		if beyond -= l[i].Load(); beyond < 0 {
-			return latencyGrid[min(i, latencyEdges-1)]
+		n := float64(l[i].Load())
+		if beyond -= n; beyond >= 0 {
+			continue
 		}
+		if i == latencyEdges {
+			return slowest
+		}
+		low, high := float64(latencyGrid[i-1]), float64(latencyGrid[i])
+		return time.Duration(low * math.Pow(high/low, -beyond/n))
 	}
 	return fastest
 }

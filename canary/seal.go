@@ -25,6 +25,8 @@ type bench struct {
 	absorbed      time.Duration
 	pace          pace
 	dirty         bool
+	// worn are the gates that have lost too many keys to count the others; see wornOut.
+	worn []bool
 	// unread says that there are counts that no full judgement has told of.
 	unread atomic.Bool
 }
@@ -38,6 +40,9 @@ func newBench(rules rollout.Rules, began uint64, elapsed func() time.Duration, s
 	}
 	for len(b.checkpoint.Bad) < len(rules.Gates) {
 		b.checkpoint.Bad = append(b.checkpoint.Bad, gate.Keys{})
+	}
+	for len(b.checkpoint.Failed) < len(rules.Gates) {
+		b.checkpoint.Failed = append(b.checkpoint.Failed, gate.Fall{})
 	}
 	if len(b.checkpoint.First) != len(rules.Gates) {
 		b.checkpoint.FirstAt = 0
@@ -108,6 +113,7 @@ func (b *bench) judge(s rollout.State, full bool) rollout.Judgement {
 func (b *bench) seal(now time.Duration) (delta gate.Counts) {
 	t := b.trials
 	head := t.head.Load()
+	b.wornOut()
 	b.keys = b.pass(b.keys, head, func(x *trial) bool { b.countKey(x, &delta); return true })
 	b.missing = b.pass(b.missing, head, func(x *trial) bool {
 		return b.countMissing(x, now, &delta)
@@ -152,10 +158,27 @@ func (x *trial) canaries() bool {
 
 // countKey counts a key at its first sight in canary.
 func (b *bench) countKey(x *trial, delta *gate.Counts) {
-	if !x.canaries() || x.keyed && !b.checkpoint.Seen.Put(x.key) {
-		return
+	if x.fresh = x.canaries() && (!x.keyed || b.checkpoint.Seen.Put(x.key)); x.fresh {
+		delta.Keys = fall(delta.Keys, x)
 	}
-	delta.Keys = fall(delta.Keys, x)
+}
+
+// A key is lost to a gate with its first bad request. Where an arm has lost more than this
+// share of its keys, those that are left no longer fall as the weight says: the arm that
+// fails more has fewer left to fail, and looks better for it.
+const mostLost = 0.05
+
+// wornOut finds the gates for which that is so, from what was known before. They go on with
+// the first request of each key, which no arm can lose.
+func (b *bench) wornOut() {
+	var seen gate.Fall
+	for _, f := range b.checkpoint.Counts.Keys {
+		seen.Add(f)
+	}
+	b.worn = b.worn[:0]
+	for _, f := range b.checkpoint.Failed {
+		b.worn = append(b.worn, float64(f.Champion) > mostLost*float64(seen.Champion) || float64(f.Challenger) > mostLost*float64(seen.Challenger))
+	}
 }
 
 // defaultHorizon is the least age at which a result counts as missing.

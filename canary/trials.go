@@ -57,6 +57,8 @@ type trial struct {
 	cohorts [rollout.MaxSegmentSources]uint8
 	arm     rollout.Arm
 	keyed   bool
+	// fresh says that its key was never seen in canary before; for the bench alone.
+	fresh bool
 
 	live, mirrored, repeated atomic.Uint64
 	comparison               atomic.Pointer[found]

@@ -230,6 +230,33 @@ func TestStickyFailuresDoNotPass(t *testing.T) {
 	}
 }
 
+// Keys that are lost to their first failure leave the better arm with more that can fail:
+// counted on, a challenger that fails less than half as often was rolled back in one
+// rollout of five.
+func TestABetterChallengerIsNotWornDown(t *testing.T) {
+	for seed := range uint64(15) {
+		s := playing(rollout.ModeCanary, 5000, errorGate(0.02))
+		rng := rand.New(rand.NewPCG(seed, 5))
+		for i := range 15_000 {
+			n := rng.IntN(200)
+			r, share := rollout.Routing{Arm: rollout.Champion, Key: fmt.Sprint(seed, " ", n)}, 0.2
+			if n%2 == 0 {
+				r.Arm, share = rollout.Challenger, 0.08
+			}
+			o := s.route(r)
+			if rng.Float64() < share {
+				o = broken(o)
+			}
+			s.Observe(o)
+			if s.now += 50 * time.Millisecond; i%20 == 0 {
+				if j := s.judge(s.state, false); hasFailed(j) {
+					t.Fatalf("seed %d: rolled back after %d requests", seed, i)
+				}
+			}
+		}
+	}
+}
+
 func TestPairsOfTheRehearsal(t *testing.T) {
 	gates := []rollout.Gate{errorGate(0.02),
 		{Metric: rollout.Disagreement, Limit: 0.02, Horizon: time.Second, InShadow: true},

@@ -40,9 +40,10 @@ func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 		}
 		return
 	}
-	known := x.keyed && b.checkpoint.Bad[i].Has(x.key)
-	if isBad && x.keyed {
-		b.checkpoint.Bad[i].Put(x.key)
+	paired := g.Paired(x.step.mode)
+	known := x.keyed && (b.checkpoint.Bad[i].Has(x.key) || !paired && b.worn[i] && !x.fresh)
+	if isBad && x.keyed && b.checkpoint.Bad[i].Put(x.key) && !paired {
+		b.checkpoint.Failed[i].Count(x.arm)
 	}
 	first := x.step.entered == b.checkpoint.FirstAt && (!x.keyed || b.checkpoint.First[i].Put(x.key))
 	for k := range b.series(i, x) {

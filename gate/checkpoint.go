@@ -21,6 +21,8 @@ type Checkpoint struct {
 	// Bad has for each gate the keys that have had a bad event: nothing of theirs counts for
 	// it any more. Seen has those of canary.
 	Bad []Keys `json:"bad,omitempty"`
+	// Failed counts the keys in Bad that had theirs in canary, by arm.
+	Failed []Fall `json:"failed,omitempty"`
 	// First has for each gate the keys that have had their first request at the step that was
 	// entered at FirstAt.
 	First   []Keys `json:"first,omitempty"`

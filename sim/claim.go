@@ -88,6 +88,9 @@ func (s sample) pick(short, long int) int {
 	return long
 }
 
+// rollouts is how many are played for a chance of one in a hundred at most.
+func (s sample) rollouts() int { return s.pick(3_000, 10_000) }
+
 // times is how many times shorter the short form's rollouts are.
 func (s sample) times() float64 { return float64(s.pick(2, 1)) }
 

@@ -55,8 +55,9 @@ func fill(file string, texts map[string]string) error {
 
 func claimsTable(results []result, s sample) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nThe %s form: chances are of at least 10,000 rollouts where nothing else is said, medians of at least %d.\n",
-		map[bool]string{true: "short", false: "long"}[s.quick], s.pick(50, 500))
+	fmt.Fprintf(&b, "\nThe %s form. Chances are of %s rollouts or more (of users who come back %s, of few users who send most %s, of lost results %s), medians of %d or more.\n",
+		map[bool]string{true: "short", false: "long"}[s.quick], thousands(float64(s.rollouts())), thousands(float64(s.pick(500, 1000))), thousands(float64(s.pick(6_000, 10_000))),
+		thousands(float64(s.pick(100, 500))), s.pick(50, 500))
 	group := ""
 	for _, r := range results {
 		if r.claim.group != group {

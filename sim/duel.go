@@ -127,14 +127,18 @@ func typical() simulation.Setup {
 	}
 }
 
-// evidencePath is ln of the evidence over the requests of one rollout at 10 %, up to most.
+// evidencePath is log10 of the evidence over the requests of one rollout at 10 %, up to most, at
+// moments that lie apart by a hundredth at least.
 func evidencePath(seed uint64, challenger, most float64) (path []point) {
 	l := newLedger(seed, 1000, errorRate(0, true))
 	path = append(path, point{1, 0})
 	for l.requests < most {
 		j := l.live(rates{0.01, challenger}, most/200)
-		path = append(path, point{l.requests, j.LogEvidence / math.Ln10})
-		if failed(j) {
+		back := failed(j)
+		if back || l.requests > 1.01*path[len(path)-1].x {
+			path = append(path, point{min(l.requests, most), j.LogEvidence / math.Ln10})
+		}
+		if back {
 			break
 		}
 	}

@@ -43,7 +43,7 @@ func harmless() []claim {
 // neverBack is the claim about one live gate at one weight.
 func neverBack(name string, w rollout.Weight, g rollout.Gate, r rates, length float64) claim {
 	return claim{group: "false rollback", name: name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
-		return s.share(ctx, 10_000, func(seed uint64) bool {
+		return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 			l := newLedger(seed, w, g)
 			return !math.IsInf(l.until(failed, l.live, r, long, length/s.times()), 1)
 		})
@@ -52,7 +52,7 @@ func neverBack(name string, w rollout.Weight, g rollout.Gate, r rates, length fl
 
 func neverBackPaired(name string, g rollout.Gate, alone rates) claim {
 	return claim{group: "false rollback", name: name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
-		return s.share(ctx, 10_000, func(seed uint64) bool {
+		return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 			l := newLedger(seed, 0, g)
 			return !math.IsInf(l.until(failed, l.pairs, alone, long, 15_000/s.times()), 1)
 		})
@@ -60,7 +60,7 @@ func neverBackPaired(name string, g rollout.Gate, alone rates) claim {
 }
 
 func disagreement(ctx context.Context, s sample) figure {
-	return s.share(ctx, 10_000, func(seed uint64) bool {
+	return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 		l := newLedger(seed, 0, rollout.Gate{Metric: rollout.Disagreement, Limit: 0.02})
 		return !math.IsInf(l.until(failed, l.pairs, rates{0, 0.02}, long, 10_000/s.times()), 1)
 	})
@@ -70,7 +70,7 @@ func disagreement(ctx context.Context, s sample) figure {
 func shift(wanted func(rollout.Judgement) bool, draw func(*ledger) float64) func(context.Context, sample) figure {
 	g := rollout.Gate{Metric: rollout.ScoreShift, Output: "score", Limit: 0.02, Range: 1}
 	return func(ctx context.Context, s sample) figure {
-		return s.share(ctx, 10_000, func(seed uint64) bool {
+		return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 			l := newLedger(seed, 0, g)
 			for range s.pick(100, 400) {
 				c := l.cell(0, "")
@@ -90,7 +90,7 @@ func shift(wanted func(rollout.Judgement) bool, draw func(*ledger) float64) func
 // pools counts over steps mistakes that for a difference of the arms (Simpson's paradox).
 func drifting(g rollout.Gate, more float64) func(context.Context, sample) figure {
 	return func(ctx context.Context, s sample) figure {
-		return s.share(ctx, 10_000, func(seed uint64) bool {
+		return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 			l := newLedger(seed, 500, g)
 			for i, base := range []float64{0.01, 0.03, 0.1, 0.05, 0.02} {
 				if i > 0 {
@@ -110,7 +110,7 @@ func drifting(g rollout.Gate, more float64) func(context.Context, sample) figure
 func crowd(ctx context.Context, s sample) figure {
 	gates := []rollout.Gate{errorRate(0.02, false), {Metric: rollout.SlowRate, Margin: 1, Relative: true}, {Metric: rollout.Disagreement, Limit: 0.05}}
 	bad := []rates{{0.02, 0.04}, {0.03, 0.06}, {0, 0.05}}
-	return s.share(ctx, 10_000, func(seed uint64) bool {
+	return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 		l := newLedger(seed, 5000, gates...)
 		l.state.Rules.Segments = []string{"parameter:region"}
 		for range s.pick(15, 75) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/understudy-serving/understudy/rollout"
 	"github.com/understudy-serving/understudy/simulation"
@@ -13,7 +14,7 @@ import (
 func falsePasses() []claim {
 	at := func(name string, w rollout.Weight, g rollout.Gate, r rates, each, length float64) claim {
 		return claim{group: "false pass", name: name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
-			return s.share(ctx, 10_000, func(seed uint64) bool {
+			return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 				l := newLedger(seed, w, g)
 				feed := l.live
 				if w == 0 {
@@ -29,8 +30,9 @@ func falsePasses() []claim {
 		at("absolute 2pp, used up, at 5%", 500, errorRate(0.02, false), rates{0.001, 0.021}, 200, 40_000),
 		at("paired in shadow, absolute 0.5pp, used up", 0, errorRate(0.005, false), rates{0.005, 0.010}, 50, 15_000),
 		at("disagreement, exactly at its limit of 2%", 0, rollout.Gate{Metric: rollout.Disagreement, Limit: 0.02}, rates{0, 0.02}, 20, 10_000),
-		{group: "false pass", name: "absolute 2pp, used up, 1,000 users who come back 9 times", limit: alpha, measure: func(ctx context.Context, s sample) figure {
+		{group: "false pass", name: "absolute 2pp, used up, 1,000 users who come back 15 times", limit: alpha, measure: func(ctx context.Context, s sample) figure {
 			setup := returning(1000, 0.01, 0.03, errorRate(0.02, false))
+			setup.Plan[1].Bake = time.Second
 			return s.share(ctx, s.pick(500, 1000), func(seed uint64) bool {
 				return play(ctx, setup, seed).Outcome == simulation.Promoted
 			})

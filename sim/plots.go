@@ -63,7 +63,7 @@ func plotEvidence() error {
 	}
 	p.line(p.px(100), p.py(2), p.px(most), p.py(2), ink, 1.5, "6 4")
 	p.text(p.px(115), p.py(2)-6, "start", "rolled back at 1/α = 100")
-	p.legend(p.left+16, top+14, entry{orange, "6 that fail 5%"}, entry{blue, "6 that fail 2%"}, entry{grey, "60 as good as the champion"})
+	p.legend(p.left+16, p.height-p.bottom-54, entry{orange, "6 that fail 5%"}, entry{blue, "6 that fail 2%"}, entry{grey, "60 as good as the champion"})
 	return replace(filepath.Join(images, "evidence.svg"), p.svg())
 }
 

@@ -89,20 +89,20 @@ func counted() (all []claim) {
 	for _, p := range paths {
 		all = append(all, claim{group: "false rollback", name: p.name, limit: alpha, measure: func(ctx context.Context, s sample) figure {
 			setup := p.setup(time.Duration(s.pick(2, 8)) * time.Second)
-			return s.share(ctx, 10_000, func(seed uint64) bool {
+			return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 				return play(ctx, setup, seed).Outcome == simulation.RolledBack
 			})
 		}})
 	}
-	all = append(all, claim{group: "false rollback", name: "a better challenger (2% against 5%), 60 users who come back 150 times", limit: alpha,
+	all = append(all, claim{group: "false rollback", name: "a better challenger (8% against 20%), 200 users who come back 75 times", limit: alpha,
 		measure: func(ctx context.Context, s sample) figure {
-			setup := returning(60, 0.05, 0.02, errorRate(0.1, true))
+			setup := returning(200, 0.2, 0.08, errorRate(0.1, true))
 			return s.share(ctx, s.pick(500, 1000), func(seed uint64) bool {
 				return play(ctx, setup, seed).Outcome == simulation.RolledBack
 			})
 		}})
 	return append(all, claim{group: "false rollback", name: "tail latency, exactly at its margin", limit: alpha, measure: func(ctx context.Context, s sample) figure {
-		return s.share(ctx, 10_000, func(seed uint64) bool {
+		return s.share(ctx, s.rollouts(), func(seed uint64) bool {
 			return play(ctx, tailAtMargin(seed, time.Duration(s.pick(7, 20))*time.Second), seed).Outcome == simulation.RolledBack
 		})
 	}})
@@ -115,12 +115,12 @@ func tailAtMargin(seed uint64, length time.Duration) simulation.Setup {
 	return s
 }
 
-// returning is a rollout at 25 % on few users, who send 9,000 requests. One who has had an
+// returning is a rollout at 25 % on few users, who send 15,000 requests. One who has had an
 // error counts no more, so the arm that fails more runs out of users who count.
 func returning(users int, champion, challenger float64, g rollout.Gate) simulation.Setup {
 	g.Horizon = horizon
 	s := canaryOf(2500, g)
-	s.Plan[1].Bake, s.Look, s.Horizon = time.Second, time.Second, 30*time.Second
+	s.Look, s.Horizon = time.Second, 50*time.Second
 	s.Traffic.Users, s.Traffic.Champion.Errors, s.Traffic.Challenger.Errors = users, champion, challenger
 	return s
 }
