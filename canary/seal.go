@@ -163,9 +163,10 @@ func (b *bench) countKey(x *trial, delta *gate.Counts) {
 	}
 }
 
-// A key is lost to a gate with its first bad request. Where an arm has lost more than this
-// share of its keys, those that are left no longer fall as the weight says: the arm that
-// fails more has fewer left to fail, and looks better for it.
+// A key is lost to a gate with its first bad request. Where the champion has lost a share of
+// its keys that is larger than the challenger's by more than this, those that are left no
+// longer fall as the weight says: the better arm has more of them left to fail. The other way
+// round it only takes longer to fail the challenger.
 const mostLost = 0.05
 
 // wornOut finds the gates for which that is so, from what was known before. They go on with
@@ -177,7 +178,8 @@ func (b *bench) wornOut() {
 	}
 	b.worn = b.worn[:0]
 	for _, f := range b.checkpoint.Failed {
-		b.worn = append(b.worn, float64(f.Champion) > mostLost*float64(seen.Champion) || float64(f.Challenger) > mostLost*float64(seen.Challenger))
+		lost := float64(f.Champion)/max(float64(seen.Champion), 1) - float64(f.Challenger)/max(float64(seen.Challenger), 1)
+		b.worn = append(b.worn, lost > mostLost)
 	}
 }
 

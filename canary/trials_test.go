@@ -257,6 +257,42 @@ func TestABetterChallengerIsNotWornDown(t *testing.T) {
 	}
 }
 
+// Callers who come back show a late regression, though both arms have lost a part of their
+// keys by then.
+func TestALateRegressionAmongThoseWhoComeBack(t *testing.T) {
+	const users, healthy = 2000, 60_000
+	caught := 0
+	for seed := range uint64(5) {
+		s := playing(rollout.ModeCanary, 1000, errorGate(0.02))
+		rng := rand.New(rand.NewPCG(seed, 9))
+		for i := range 2 * healthy {
+			n := rng.IntN(users)
+			r, share := rollout.Routing{Arm: rollout.Champion, Key: fmt.Sprint(seed, " ", n)}, 0.01
+			if n%10 == 0 {
+				r.Arm = rollout.Challenger
+				if i > healthy {
+					share = 0.15
+				}
+			}
+			o := s.route(r)
+			if rng.Float64() < share {
+				o = broken(o)
+			}
+			s.Observe(o)
+			if s.now += 50 * time.Millisecond; i%40 == 0 && hasFailed(s.judge(s.state, false)) {
+				if i <= healthy {
+					t.Fatalf("seed %d: rolled back while healthy, after %d requests", seed, i)
+				}
+				caught++
+				break
+			}
+		}
+	}
+	if caught < 4 {
+		t.Errorf("caught in %d of 5 rollouts", caught)
+	}
+}
+
 func TestPairsOfTheRehearsal(t *testing.T) {
 	gates := []rollout.Gate{errorGate(0.02),
 		{Metric: rollout.Disagreement, Limit: 0.02, Horizon: time.Second, InShadow: true},
