@@ -27,7 +27,7 @@ var parts = []string{"admin", "canary", "config", "gateway", "shadow", "sink", "
 // owners are the only packages that may know a technology; their tests may too.
 var owners = map[string][]string{
 	"github.com/goccy/go-yaml": {"config"},
-	// The sink writes to Kafka, the report reads from it; see docs/adr/0012.
+	// The sink writes to Kafka, the report reads from it; see docs/adr/0010.
 	"github.com/segmentio/kafka-go": {"examples/consumer-go", "report/kafkasource", "sink"},
 	"github.com/sony/gobreaker":     {"canary"},
 	"github.com/spf13/cobra":        {"cmd/understudy"},
