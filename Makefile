@@ -34,7 +34,7 @@ build: ## the static binary, bin/understudy
 .PHONY: test
 test: ## all tests under the race detector; with Java and Maven also against a real Kafka
 	@mkdir -p build; skips=$$PWD/build/skips.$$$$; trap 'rm -f "$$skips"' EXIT; status=0; \
-	UNDERSTUDY_SKIPS=$$skips go test -race -timeout 5m $(TESTFLAGS) $(PACKAGES) || status=$$?; \
+	UNDERSTUDY_SKIPS=$$skips go test -race -timeout 10m $(TESTFLAGS) $(PACKAGES) || status=$$?; \
 	if [ -s "$$skips" ]; then \
 		printf '\n************************************************************\n'; \
 		printf 'REAL KAFKA TESTS SKIPPED: %s, for want of a broker.\n' "$$(wc -l < "$$skips")"; \
