@@ -20,6 +20,8 @@ const (
 	readRecords = 512
 	readBytes   = 1 << 20
 	restTimes   = 2
+	// gentleRecords are read at a time between rests: a burst of more is felt by requests.
+	gentleRecords = 128
 	// gatherTime is the least time between the beginnings of two writes while few records
 	// come.
 	gatherTime = 25 * time.Millisecond
@@ -52,6 +54,7 @@ type sender struct {
 	barren               int       // writes in a row that delivered nothing
 	outage               bool      // more than one was barren, for a single one may have held a single record
 	backlog              int       // records in the spool after the last write
+	gentle               bool      // it shrinks, and there is time for small writes
 	accepted             int64     // records that Kafka took, ever
 	rejected             time.Time // when one that it refuses was logged last
 	deadLog              time.Time // when a failure of the dead letter topic was, ...
@@ -140,7 +143,8 @@ func (s *sender) pause(ctx context.Context, d time.Duration) {
 func (s *sender) rest(ctx context.Context, took time.Duration) {
 	before := s.backlog
 	s.backlog = s.sink.spool.Stats().Records
-	if s.backlog < readRecords || s.backlog >= before {
+	s.gentle = s.backlog >= readRecords && s.backlog < before
+	if !s.gentle {
 		return
 	}
 	s.pause(ctx, max(restTimes*took, gatherTime))
@@ -180,7 +184,11 @@ func (s *sender) next() (batch []*delivery, stopped, drained bool) {
 
 // fill reads fresh records into the window and the batch.
 func (s *sender) fill() (err error) {
-	room, bytes := min(windowRecords-len(s.window), readRecords), min(windowBytes-s.bytes, readBytes)
+	portion := readRecords
+	if s.gentle {
+		portion = gentleRecords
+	}
+	room, bytes := min(windowRecords-len(s.window), portion), min(windowBytes-s.bytes, readBytes)
 	if room <= 0 || bytes <= 0 {
 		return nil
 	}
