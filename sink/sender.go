@@ -22,6 +22,8 @@ const (
 	restTimes   = 2
 	// gentleRecords are read at a time between rests: a burst of more is felt by requests.
 	gentleRecords = 128
+	// probeRecords are so many that they are not all of one partition but in an outage of all.
+	probeRecords = 256
 	// gatherTime is the least time between the beginnings of two writes while few records
 	// come.
 	gatherTime = 25 * time.Millisecond
@@ -162,7 +164,7 @@ func (s *sender) next() (batch []*delivery, stopped, drained bool) {
 	if s.outage && !s.due {
 		return nil, stopped, false
 	}
-	probing := s.outage // then what has failed is enough to find out with
+	probing := s.outage
 	s.outage = false
 	s.batch = s.batch[:0]
 	for _, d := range s.window {
@@ -170,7 +172,9 @@ func (s *sender) next() (batch []*delivery, stopped, drained bool) {
 			s.batch = append(s.batch, d)
 		}
 	}
-	if probing && len(s.batch) > 0 {
+	// What has failed is enough to find out with whether an outage is over, but for a few
+	// records: those may all belong to one bad partition.
+	if probing && len(s.window) >= probeRecords {
 		return s.batch, stopped, false
 	}
 	err := s.fill()

@@ -105,6 +105,38 @@ func want(t *testing.T, s *Sink, delivered, spooled int64) Counts {
 	return c
 }
 
+// Where the first writes hold records of a bad partition alone, that is no outage: the
+// others' records, which come behind, are sent.
+func TestABadPartitionThatComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c tally
+		var down atomic.Bool
+		down.Store(true)
+		b := newBroker(func(d *delivery, _ int) error {
+			if down.Load() && string(d.message.key) < id(2) {
+				return kafka.NotEnoughReplicas
+			}
+			return nil
+		})
+		s := on(t, b)
+		for i := range 2 {
+			record(t, s, &c, i, i+1)
+			time.Sleep(time.Second)
+		}
+		record(t, s, &c, 2, 100)
+		time.Sleep(2 * backoffMax)
+		idle()
+		want(t, s, 98, 2)
+		down.Store(false)
+		time.Sleep(2 * backoffMax)
+		idle()
+		want(t, s, 100, 0)
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOutageIsRetriedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c tally
