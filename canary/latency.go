@@ -66,7 +66,8 @@ func (l *latencies) quantiles() rollout.Quantiles {
 const leastForTail = 1000
 
 // tail estimates the 99th percentile, 0 before there are enough answers to tell. Inside its
-// bucket it takes the logarithms for evenly spread.
+// bucket the share of answers that take longer falls as a power of the time: a tail thins out,
+// and to take it for even there makes the estimate some percent too large.
 func (l *latencies) tail() time.Duration {
 	var total float64
 	for i := range l {
@@ -75,17 +76,20 @@ func (l *latencies) tail() time.Duration {
 	if total < leastForTail {
 		return 0
 	}
-	beyond := total / 100
+	slowest100th, beyond := total/100, 0.0 // answers
 	for i := latencyEdges; i > 0; i-- {
 		n := float64(l[i].Load())
-		if beyond -= n; beyond >= 0 {
+		if beyond+n < slowest100th {
+			beyond += n
 			continue
 		}
 		if i == latencyEdges {
 			return slowest
 		}
 		low, high := float64(latencyGrid[i-1]), float64(latencyGrid[i])
-		return time.Duration(low * math.Pow(high/low, -beyond/n))
+		past := max(beyond, 0.5) // half an answer where there is none
+		part := math.Log((beyond+n)/slowest100th) / math.Log((beyond+n)/past)
+		return time.Duration(low * math.Pow(high/low, part))
 	}
 	return fastest
 }

@@ -69,13 +69,17 @@ func logSum(x []float64) float64 {
 // logMean returns ln of the mean of exp(x).
 func logMean(x []float64) float64 { return logSum(x) - math.Log(float64(len(x))) }
 
-// withIdle is the prior of n bets beside one that never bets and has half of the wealth:
-// what waits there is at hand for a late regression.
+// idle is the part of the wealth that never bets: what waits there is at hand for a late
+// regression. Half of it would take 4 % more requests to catch an early one, a third is
+// enough for those that come an hour later (docs/decisions.md).
+const idle = 1.0 / 3
+
+// withIdle is the prior of n bets beside one that never bets.
 func withIdle(n int) []float64 {
 	prior := make([]float64, n+1)
-	prior[0] = 0.5
+	prior[0] = idle
 	for i := range n {
-		prior[i+1] = 0.5 / float64(n)
+		prior[i+1] = (1 - idle) / float64(n)
 	}
 	return prior
 }

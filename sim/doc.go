@@ -1,7 +1,7 @@
 // Sim measures what the gates promise, on simulated rollouts.
 //
 //	make sim                  every claim, about 15 minutes on two cores; writes docs/decisions.md
-//	QUICK=1 make sim          the same claims on fewer and shorter runs, a few minutes
+//	QUICK=1 make sim          the same claims on fewer and shorter runs, under two minutes
 //	go run ./sim --list       the claims there are
 //	go run ./sim --only split those whose name matches
 //

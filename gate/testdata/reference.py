@@ -15,7 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import binomtest, norm, wasserstein_distance
 
 mp.dps = 50
-WORSE = [mpf(r) for r in "1.1 1.25 1.5 2 3 5 8".split()]
+WORSE = [mpf(r) for r in "1.1 1.25 1.5 2 3 5 8 20".split()]
 BETTER = [mpf(r) for r in ".95 .9 .8 .65 .5 .3 .15".split()]
 STRENGTHS = [mpf(g) for g in ".95 .7 .5 .35 .25 .18 .125 .09 .06 .04 .03 .02 .015".split()]
 SHIFTS = [mpf(".9")] + [mpf(2) ** -k for k in range(1, 8)]
@@ -26,9 +26,9 @@ def mean(xs):
     return sum(xs) / len(xs)
 
 
-def half_idle(e):
-    """ln of wealth of which half never bets."""
-    return float(log((1 + e) / 2))
+def third_idle(e):
+    """ln of wealth of which a third never bets."""
+    return float(log((1 + 2 * e) / 3))
 
 
 # A, B: whose bad requests are they? With w the challenger's share under the null.
@@ -47,7 +47,7 @@ def ratio(paired, w, margin, cell):
         events = w_, m, cell["challenger_bad"], cell["champion_bad"], 0
     fail = mean(attribution(r, *events) for r in WORSE)
     better = mean(attribution(r, *events) for r in BETTER)
-    return dict(paired=paired, w=w, margin=margin, cell=cell, fail=half_idle(fail), **{"pass": float(log(better))})
+    return dict(paired=paired, w=w, margin=margin, cell=cell, fail=third_idle(fail), **{"pass": float(log(better))})
 
 
 # A2: X = y/w on the challenger, -y/(1-w) on the champion, one factor 1 + l(X - m) a request.
@@ -71,7 +71,7 @@ def difference(paired, w, margin, cell):
         return total / len(STRENGTHS)
 
     fail, better = wealth(1, 1 / (m - values[1])), wealth(-1, 1 / (values[0] - m))
-    return dict(paired=paired, w=w, margin=margin, cell=cell, fail=half_idle(fail), **{"pass": float(log(better))})
+    return dict(paired=paired, w=w, margin=margin, cell=cell, fail=third_idle(fail), **{"pass": float(log(better))})
 
 
 # C: a uniform mixture over one side of the limit, and Robbins' interval.
@@ -122,7 +122,7 @@ def shift(values, at, bound):
     negative = [-d for d in ds]
     fail = (wealth(ds, m) + wealth(negative, m)) / 2
     better = min(wealth(ds, -m), wealth(negative, -m))
-    return dict(values=values, limit=at, range=bound, fail=half_idle(fail), **{"pass": float(log(better))})
+    return dict(values=values, limit=at, range=bound, fail=third_idle(fail), **{"pass": float(log(better))})
 
 
 # E: a Dirichlet mixture of concentration 100 around the weights.
@@ -172,7 +172,7 @@ def wilson(bad, n):
 # Wealth that returns a 600th of itself to the prior each second: E is the product of what
 # the bets win, each weighed by its share.
 def sharing(w, seconds):
-    prior = [mpf(1) / 2] + [mpf(1) / 14] * 7
+    prior = [mpf(1) / 3] + [mpf(2) / 3 / len(WORSE)] * len(WORSE)
     shares, e = prior, mpf(1)
     for challenger, champion in seconds:
         wins = [attribution(r, mpf(w), mpf(0), challenger, champion, 0) for r in [mpf(1)] + WORSE]
