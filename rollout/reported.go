@@ -1,0 +1,61 @@
+package rollout
+
+import "time"
+
+// Ticket is what is known of a request when its answer leaves, and what it takes to count,
+// hours later, what then came of the prediction.
+type Ticket struct {
+	// ID is the gateway's, the UUIDv7 of the record.
+	ID    [16]byte
+	Model string
+	// Rollout names the challenger's life that the request belongs to.
+	Rollout uint64
+	// At is when it was routed, in whole milliseconds.
+	At time.Time
+	// Arm is the assigned one, at the step that Entered and Index (in the plan, −1 beside it)
+	// name and at its Weight.
+	Arm     Arm
+	Entered uint64
+	Index   int
+	Weight  Weight
+	// Vote says what the outcome counts for.
+	Vote Vote
+	// Segments are the request's values for Rules.Segments.
+	Segments [MaxSegmentSources]string
+}
+
+// Vote says what a request's outcome counts for: each routing key has one vote, for one
+// user's habits are one habit.
+type Vote uint8
+
+// The votes.
+const (
+	// Fresh is the first request of its key in canary: it counts for a fail.
+	Fresh Vote = 1 << iota
+	// First is the first request of its key at the step: it counts for a pass.
+	First
+)
+
+// Reported is an outcome that was reported for a request, once for each name.
+type Reported struct {
+	Ticket
+	// Sequence orders the reports of a model, from 1.
+	Sequence uint64
+	// Name and Value are the reporter's, such as "converted" and 1. The value is finite.
+	Name  string
+	Value float64
+}
+
+// The results of a report.
+type ReportResult string
+
+const (
+	// Accepted is stored, and counted by the gates in its time.
+	Accepted ReportResult = "accepted"
+	// Duplicate came before: the first value stands.
+	Duplicate ReportResult = "duplicate"
+	// Expired came later after its request than the outcome's horizon.
+	Expired ReportResult = "expired"
+	// Unmatched names an id that is not known here, or no more.
+	Unmatched ReportResult = "unmatched"
+)
