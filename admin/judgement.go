@@ -58,7 +58,8 @@ func reportToProto(r rollout.GateReport, alpha float64) *adminv1.GateReport {
 	out := &adminv1.GateReport{Gate: gateToProto(r.Gate), Segment: r.Segment, Applies: r.Applies, Verdict: verdictToProto(r.Verdict), Why: r.Why,
 		ForFail: evidenceToProto(r.LogFail, r.Prior*alpha), ForPass: evidenceToProto(r.LogPass, alpha), Prior: r.Prior,
 		Counts: &adminv1.GateCounts{Champion: c.Champion, ChampionBad: c.ChampionBad, Challenger: c.Challenger, ChallengerBad: c.ChallengerBad,
-			Pairs: c.Pairs, ChallengerOnlyBad: c.ChallengerOnly, ChampionOnlyBad: c.ChampionOnly},
+			Pairs: c.Pairs, ChallengerOnlyBad: c.ChallengerOnly, ChampionOnlyBad: c.ChampionOnly, BothBad: c.Both,
+			ChampionMean: c.ChampionMean, ChallengerMean: c.ChallengerMean},
 		Estimate: &adminv1.Estimate{Value: r.Estimate}}
 	if r.Low <= r.High {
 		out.Estimate.Interval = &adminv1.Interval{Low: r.Low, High: r.High}
@@ -72,7 +73,8 @@ func reportToProto(r rollout.GateReport, alpha float64) *adminv1.GateReport {
 func gateToProto(g rollout.Gate) *adminv1.Gate {
 	return &adminv1.Gate{Name: g.Name(), Metric: string(g.Metric), Output: g.Output, AllowedIncrease: g.Margin, Relative: g.Relative,
 		Limit: g.Limit, Range: g.Range, SlowerThan: durationToProto(g.SlowerThan), Horizon: durationToProto(g.Horizon), Share: g.Share,
-		MinRequests: g.MinRequests, DryRun: g.DryRun, InShadow: g.InShadow, InCanary: g.InCanary, OnFail: reactionToProto(g.OnFail)}
+		MinRequests: g.MinRequests, DryRun: g.DryRun, InShadow: g.InShadow, InCanary: g.InCanary, OnFail: reactionToProto(g.OnFail),
+		Outcome: g.Outcome, Mean: g.Mean, Fewer: g.Fewer, ReportedOnly: g.ReportedOnly, From: g.From, To: g.To}
 }
 
 // statusToProto has each gate for all requests and, behind it, the worst cohort where

@@ -51,7 +51,11 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 
-	// Now is the wall clock, for people; time.Now where nil. Nothing is decided by it.
+	// Reports are what gates on outcomes judge; they hold where it is nil.
+	Reports Reports
+
+	// Now is the wall clock, for people and for outcomes that are reported hours later, past
+	// restarts; time.Now where nil. Nothing else is decided by it.
 	Now func() time.Time
 	// Elapsed is a monotonic clock from any origin; the process's own where nil.
 	Elapsed func() time.Duration
@@ -157,7 +161,7 @@ func NewConductor(o Options) *Conductor {
 // breakers and failed gates at once. Let it run until the data path has stopped, then Close.
 func (c *Conductor) Run(ctx context.Context) {
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context){c.answerTrips, c.judgeAll, c.payDebts, c.watch, c.keepTime} {
+	for _, loop := range []func(context.Context){c.answerTrips, c.judgeAll, c.hearAll, c.payDebts, c.watch, c.keepTime} {
 		loops.Go(func() { loop(ctx) })
 	}
 	loops.Wait()

@@ -73,7 +73,7 @@ func (e *Evidence) Route(r rollout.Routing) rollout.Stamp {
 // stirs tells whether there are requests that wait for their judgement: without any, no
 // verdict changes.
 func (e *Evidence) stirs() bool {
-	return e.bench != nil && e.bench.trials.head.Load() != e.bench.trials.tail.Load()
+	return e.bench != nil && (e.bench.trials.head.Load() != e.bench.trials.tail.Load() || e.bench.awaiting.Load())
 }
 
 // hasNews tells whether a full judgement may say something new.

@@ -118,6 +118,7 @@ func newHouse(t *testing.T, store *memory, all ...Settings) *house {
 			h.published = append(h.published, l)
 		},
 		Logger:     slog.New(slog.NewTextHandler(h.log, nil)),
+		Reports:    &store.desk,
 		JudgeEvery: time.Second, // days pass in these tests
 		Now:        func() time.Time { return time.Now().Add(h.wall) },
 	})

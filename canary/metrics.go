@@ -15,6 +15,8 @@ type conductorMetrics struct {
 	rollbacks       *prometheus.CounterVec
 	storeFailures   *prometheus.CounterVec
 	rollbackSeconds prometheus.Histogram
+	// uncountedOutcomes came for requests that are not known any more.
+	uncountedOutcomes *prometheus.CounterVec
 
 	mode, weight, revision, breaker, unfinished, unstored *prometheus.Desc
 	verdict, evidence, void, uncounted                    *prometheus.Desc
@@ -33,6 +35,8 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 		rollbackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "understudy_rollback_seconds",
 			Help:    "Time from the breaker's trip to the routes without the challenger.",
 			Buckets: []float64{1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1}}),
+		uncountedOutcomes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "understudy_outcomes_uncounted_total",
+			Help: "Reported outcomes of requests that no gate knows any more: routed in the seconds before a crash, or settled."}, []string{"model"}),
 		mode:       desc("understudy_rollout_mode", "1 for the model's mode, 0 for the others.", "mode"),
 		weight:     desc("understudy_rollout_weight_ratio", "The challenger's share of live traffic, 0 to 1."),
 		revision:   desc("understudy_rollout_revision", "The revision of the model's state."),
@@ -45,7 +49,7 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 		uncounted:  desc("understudy_evidence_uncounted_total", "Requests of the current rollout that no gate could count, for too many waited for their judgement."),
 	}
 	if reg != nil {
-		reg.MustRegister(m, m.rollbacks, m.storeFailures, m.rollbackSeconds)
+		reg.MustRegister(m, m.uncountedOutcomes, m.rollbacks, m.storeFailures, m.rollbackSeconds)
 	}
 	return m
 }

@@ -31,7 +31,9 @@ type model struct {
 	told bool
 	// doubt is a planned change whose write failed in a way that may have stored it.
 	doubt *proposal
-	live  Live
+	// deaf is when the log was last told that reported outcomes can't be read.
+	deaf time.Duration
+	live Live
 	// asked is a rollback that came before the state was loaded.
 	asked *rollout.Event
 	owed  *debt
@@ -168,7 +170,11 @@ func (c *Conductor) cast(last Live, next rollout.State, o BreakerOptions, stored
 	live := Live{State: next, Breaker: last.Breaker, Evidence: last.Evidence}
 	fresh := last.Evidence == nil || last.State.Rollout != next.Rollout || last.State.Challenger != next.Challenger
 	if fresh {
-		live.Evidence = NewEvidence(next, c.o.Elapsed, c.decode(next, stored))
+		checkpoint := c.decode(next, stored)
+		if checkpoint != nil {
+			checkpoint.Reopen(c.o.Now())
+		}
+		live.Evidence = NewEvidence(next, c.o.Elapsed, checkpoint)
 	}
 	switch {
 	case !next.HasChallenger():

@@ -20,13 +20,17 @@ type bench struct {
 	mu         sync.Mutex // guards all below
 	checkpoint gate.Checkpoint
 	// cursors are the next trial of each gate, of the count of keys, and of missing results.
-	cursors       []uint64
-	keys, missing uint64
-	absorbed      time.Duration
-	pace          pace
-	dirty         bool
+	cursors              []uint64
+	keys, missing, votes uint64
+	// heard is until when reports were taken in.
+	heard    time.Time
+	absorbed time.Duration
+	pace     pace
+	dirty    bool
 	// worn are the gates that have lost too many keys to count the others; see wornOut.
 	worn []bool
+	// awaiting says that there are requests whose outcome may still come.
+	awaiting atomic.Bool
 	// unread says that there are counts that no full judgement has told of.
 	unread atomic.Bool
 }
@@ -48,6 +52,9 @@ func newBench(rules rollout.Rules, began uint64, elapsed func() time.Duration, s
 		b.checkpoint.FirstAt = 0
 	}
 	b.trials = newTrials(rules, elapsed, b.checkpoint.Cohorts)
+	if rules.Outcomes() != nil {
+		b.trials.voted = votersOf(b.checkpoint.Voted)
+	}
 	return b
 }
 
@@ -72,7 +79,14 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 		next.before = before
 	}
 	if b.checkpoint.FirstAt != s.Entered {
-		b.checkpoint.FirstAt, b.checkpoint.First = s.Entered, make([]gate.Keys, len(next.gates))
+		b.checkpoint.FirstAt, b.checkpoint.First, b.checkpoint.VotedAt = s.Entered, make([]gate.Keys, len(next.gates)), gate.Keys{}
+	}
+	switch before := b.trials.step.Load(); {
+	case !b.late():
+	case before != nil && before.entered == s.Entered:
+		next.voted = before.voted
+	default:
+		next.voted = votersOf(b.checkpoint.VotedAt)
 	}
 	b.trials.step.Store(next)
 }
@@ -91,6 +105,8 @@ func (b *bench) judge(s rollout.State, full bool) rollout.Judgement {
 	now := b.trials.elapsed()
 	before := b.trials.tail.Load()
 	delta := b.seal(now)
+	delta.Add(b.checkpoint.Settle(b.trials.rules.Gates, b.heard))
+	b.awaiting.Store(b.awaits())
 	passed := max(now-b.absorbed, 0)
 	b.absorbed = now
 	b.checkpoint.Absorb(s, delta, passed)
@@ -119,10 +135,13 @@ func (b *bench) seal(now time.Duration) (delta gate.Counts) {
 		return b.countMissing(x, now, &delta)
 	})
 	tail := min(b.keys, b.missing)
+	if b.expect(); b.late() {
+		tail = min(tail, b.votes)
+	}
 	for i := range b.cursors {
 		b.cursors[i] = b.pass(b.cursors[i], head, func(x *trial) bool {
 			g := &x.step.gates[i]
-			if !g.In(x.step.mode) || b.checkpoint.Bad[i].Full() {
+			if g.Late() || !g.In(x.step.mode) || b.checkpoint.Bad[i].Full() {
 				return true
 			}
 			if now-x.at < g.Horizon {
@@ -190,7 +209,9 @@ const defaultHorizon = 5 * time.Second
 func (x *trial) latest() time.Duration {
 	latest := defaultHorizon
 	for i := range x.step.gates {
-		latest = max(latest, x.step.gates[i].Horizon)
+		if g := &x.step.gates[i]; !g.Late() {
+			latest = max(latest, g.Horizon)
+		}
 	}
 	return latest
 }
@@ -240,6 +261,9 @@ func (b *bench) encode() (checkpoint []byte, changed bool, err error) {
 		return nil, false, nil
 	}
 	b.dirty = false
+	if b.late() {
+		b.checkpoint.Voted, b.checkpoint.VotedAt = b.trials.voted.keys(), b.trials.step.Load().voted.keys()
+	}
 	checkpoint, err = json.Marshal(&b.checkpoint)
 	if err != nil {
 		return nil, true, fmt.Errorf("encode the evidence: %w", err)

@@ -31,6 +31,8 @@ type trials struct {
 	cohorts atomic.Pointer[cohortNames]
 	naming  sync.Mutex // held to give a cohort its name
 	worst   worst
+	// voted has the keys of canary; nil without a gate on outcomes.
+	voted *voters
 }
 
 // step is what a trial has to know of its rollout.
@@ -43,7 +45,9 @@ type step struct {
 	// slow is the champion's p99 before the step; 0 while it is not known.
 	slow atomic.Int64
 	// warm is when the step's warm-up ends.
-	warm   time.Duration
+	warm time.Duration
+	// voted has the keys of this step; nil without a gate on outcomes.
+	voted  *voters
 	before *step
 }
 
@@ -57,6 +61,9 @@ type trial struct {
 	cohorts [rollout.MaxSegmentSources]uint8
 	arm     rollout.Arm
 	keyed   bool
+	// vote is what its outcome counts for; received, in milliseconds, is in its ticket too.
+	vote     rollout.Vote
+	received int64
 	// fresh says that its key was never seen in canary before; for the bench alone.
 	fresh bool
 
@@ -122,20 +129,22 @@ func (t *trials) route(r rollout.Routing) rollout.Stamp {
 	slot := &t.ring[sequence%ringSize]
 	slot.at, slot.step, slot.arm = t.elapsed(), s, r.Arm
 	slot.key, slot.keyed = xxhash.Sum64String(r.Key), r.Keyed
+	slot.vote, slot.received = t.vote(s, slot), r.At.UnixMilli()
 	slot.cohorts = t.cohortsOf(&r)
 	slot.live.Store(pending(sequence))
 	slot.mirrored.Store(pending(sequence))
 	slot.repeated.Store(pending(sequence))
+	vote := slot.vote // from here on the slot is not ours
 	slot.stamp.Store(sequence + 1)
-	return rollout.Stamp(sequence + 1)
+	return rollout.NewStamp(sequence+1, vote)
 }
 
 // observe enters a result. One that comes when its request has been judged is late for good.
 func (t *trials) observe(o rollout.Outcome) {
-	if o.Stamp == 0 {
+	if o.Stamp.Place() == 0 {
 		return
 	}
-	sequence := uint64(o.Stamp) - 1
+	sequence := o.Stamp.Place() - 1
 	slot := &t.ring[sequence%ringSize]
 	word := pending(sequence) | ended | min(uint64(max(o.Age, 0)/time.Microsecond), 1<<ageBits-1)
 	if !o.Mirrored {

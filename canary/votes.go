@@ -35,7 +35,7 @@ func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 	at := delta.Step(x.step.entered, gate.Step{Index: x.step.index, Mode: x.step.mode, Weight: x.step.weight})
 	at.Slow = time.Duration(x.step.slow.Load())
 	if g.Latency() && x.at < x.step.warm {
-		for k := range b.series(i, x) {
+		for k := range b.series(i, x.cohorts) {
 			vote(at.WarmUp(k))
 		}
 		return
@@ -46,7 +46,7 @@ func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 		b.checkpoint.Failed[i].Count(x.arm)
 	}
 	first := x.step.entered == b.checkpoint.FirstAt && (!x.keyed || b.checkpoint.First[i].Put(x.key))
-	for k := range b.series(i, x) {
+	for k := range b.series(i, x.cohorts) {
 		// A mean is moved by each key once, up or down; a distribution is only described.
 		if !known && (first || g.Metric != rollout.ScoreShift) {
 			vote(at.Cell(k))
@@ -57,14 +57,14 @@ func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 	}
 }
 
-// series are those that a trial counts for: all requests, and its cohorts.
-func (b *bench) series(i int, x *trial) iter.Seq[gate.Series] {
+// series are those that a request of these cohorts counts for: all requests, and the cohorts.
+func (b *bench) series(i int, cohorts [rollout.MaxSegmentSources]uint8) iter.Seq[gate.Series] {
 	return func(yield func(gate.Series) bool) {
 		if !yield(gate.Series{Gate: i}) {
 			return
 		}
 		names := b.trials.cohorts.Load().names
-		for source, place := range x.cohorts[:len(names)] {
+		for source, place := range cohorts[:len(names)] {
 			if place > 0 && !yield(gate.Series{Gate: i, Segment: cohortName(b.trials.rules, names, source, place)}) {
 				return
 			}

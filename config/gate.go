@@ -35,11 +35,12 @@ var metrics = []metric{
 	{name: rollout.ExcessDisagreement, keys: []string{"allowedIncrease"}, onFail: rollout.RollBack},
 	{name: rollout.ScoreShift, keys: []string{"output", "max", "range"}, onFail: rollout.RollBack},
 	{name: rollout.Drift, keys: []string{"output", "max"}, onFail: rollout.Hold},
+	{name: rollout.ReportedOutcome, keys: []string{"outcome", "as", "absent", "range", "allowedIncrease", "allowedDecrease"}, live: true, onFail: rollout.RollBack},
 }
 
 var (
 	commonGateKeys = []string{"metric", "horizon", "minRequests", "dryRun", "modes", "onFail", "alpha"}
-	boundKeys      = []string{"allowedIncrease", "slowerThan", "output", "max", "range"}
+	boundKeys      = []string{"allowedIncrease", "allowedDecrease", "slowerThan", "output", "max", "range", "outcome", "as", "absent"}
 )
 
 // gate reads one element of a list of gates. ok is false where it is not known which gate
@@ -62,7 +63,11 @@ func (d *document) gate(n node) (g gate, ok bool) {
 	}
 	o.onlyKeysOf(m)
 	g = gate{at: o, Gate: rollout.Gate{Metric: m.name, Horizon: 5 * time.Second, MinRequests: defaultMinRequests, OnFail: m.onFail}}
-	o.duration("horizon", &g.Horizon, 100*time.Millisecond, time.Minute)
+	longest := time.Minute
+	if g.Late() {
+		g.Horizon, longest = defaultOutcomeHorizon, mostOutcomeHorizon
+	}
+	o.duration("horizon", &g.Horizon, 100*time.Millisecond, longest)
 	count(o, "minRequests", &g.MinRequests, 1, mostCount)
 	o.bool("dryRun", &g.DryRun)
 	g.InShadow, g.InCanary = o.gateModes(m)
@@ -83,7 +88,7 @@ func (o object) metric() (m metric, ok bool) {
 	}
 	name := ""
 	o.need("metric", oneOf(names))
-	o.choice("metric", &name, names, []string{"outcome"})
+	o.choice("metric", &name, names, nil)
 	if name == "" {
 		return m, false
 	}
@@ -132,7 +137,11 @@ func (o object) gateModes(m metric) (shadow, canary bool) {
 		case in[s]:
 			e.fail("%s stands here twice", s)
 		case s == "shadow" && m.live:
-			e.fail("a mirror meets warm caches, so latency in shadow is for display; want %s", want)
+			why := "a mirror meets warm caches, so latency in shadow is for display"
+			if m.name == rollout.ReportedOutcome {
+				why = "in shadow users meet the champion's predictions alone"
+			}
+			e.fail("%s; want %s", why, want)
 		case s != "shadow" && s != "canary":
 			e.fail("is %s; want %s", e.describe(), want)
 		}
@@ -163,6 +172,8 @@ func (o object) bounds(g *rollout.Gate) {
 		g.Limit = 0.25
 		o.output(g)
 		o.number("max", &g.Limit, 0.001, 10, "0.25")
+	case rollout.ReportedOutcome:
+		o.outcome(g)
 	}
 }
 
@@ -190,13 +201,16 @@ func (o object) scoreShift(g *rollout.Gate) {
 }
 
 // allowedIncrease reads how much worse than the champion a gate lets the challenger be.
-func (o object) allowedIncrease(g *rollout.Gate) {
+func (o object) allowedIncrease(g *rollout.Gate) { o.margin("allowedIncrease", g) }
+
+// margin reads a key as a share, or as a part of the champion's.
+func (o object) margin(key string, g *rollout.Gate) {
 	want := `percentage points, less than 100, such as "2pp", or up to 1000% of the champion's rate, such as "10%", with at most four decimals`
 	if g.Metric == rollout.TailLatency {
 		want = `up to 1000% of the champion's 99th percentile, such as "25%", with at most four decimals`
 	}
-	o.need("allowedIncrease", want)
-	n, ok := o.fields["allowedIncrease"]
+	o.need(key, want)
+	n, ok := o.fields[key]
 	if !ok {
 		return
 	}

@@ -186,6 +186,7 @@ func (r *planReader) override(g, base gate) rollout.Gate {
 	if !g.In(r.mode) && !base.In(r.mode) {
 		g.at.fail("%s judges nothing in %s, the mode of this step; remove it, or name the mode in modes", g.Name(), r.mode)
 	}
+	g.sameOutcome(base)
 	g.DryRun, g.Share, g.OnFail = base.DryRun, base.Share, base.OnFail
 	return g.Gate
 }

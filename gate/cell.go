@@ -20,6 +20,9 @@ type Cell struct {
 	Shift Moments `json:"shift"`
 	// Scores has the distribution of the pairs' scores.
 	Scores Scores `json:"scores"`
+	// The reported values of live requests.
+	ChampionValues   Values `json:"champion_values"`
+	ChallengerValues Values `json:"challenger_values"`
 }
 
 // Add merges o into c.
@@ -32,10 +35,10 @@ func (c *Cell) Add(o Cell) {
 	c.ChallengerOnly += o.ChallengerOnly
 	c.ChampionOnly += o.ChampionOnly
 	c.Both += o.Both
-	c.Shift.N += o.Shift.N
-	c.Shift.Sum += o.Shift.Sum
-	c.Shift.Squares += o.Shift.Squares
+	c.Shift.add(o.Shift)
 	c.Scores.add(o.Scores)
+	c.ChampionValues.add(o.ChampionValues)
+	c.ChallengerValues.add(o.ChallengerValues)
 }
 
 // live is the number of live requests of both arms.
@@ -64,6 +67,40 @@ func (m *Moments) Observe(d, bound float64) {
 	m.N++
 	m.Sum += x
 	m.Squares += (x*x + moment - 1) / moment
+}
+
+func (m *Moments) add(o Moments) {
+	m.N += o.N
+	m.Sum += o.Sum
+	m.Squares += o.Squares
+}
+
+// mean is that of values over [0, 1]; 0 where there are none.
+func (m Moments) mean() float64 {
+	if m.N == 0 {
+		return 0
+	}
+	return float64(m.Sum) / moment / float64(m.N)
+}
+
+// from returns the moments of the values less the centre, all over [0, 1].
+func (m Moments) from(centre float64) Moments {
+	c, n := math.Round(centre*moment), float64(m.N)
+	squares := float64(m.Squares) - 2*c/moment*float64(m.Sum) + n*c/moment*c
+	return Moments{N: m.N, Sum: m.Sum - m.N*int64(c), Squares: int64(math.Ceil(max(squares, 0)))}
+}
+
+// Values are one arm's reported values, as parts of the gate's range from its lower end.
+type Values struct {
+	// Sum is of the values, in units of 1/2³⁰.
+	Sum int64 `json:"sum,omitempty"`
+	// Centred are the values less what was usual when they counted, the same for both arms.
+	Centred Moments `json:"centred"`
+}
+
+func (v *Values) add(o Values) {
+	v.Sum += o.Sum
+	v.Centred.add(o.Centred)
 }
 
 // of returns n, Σd and Σd² in the units of d.

@@ -30,6 +30,16 @@ type Checkpoint struct {
 	// Seen has the keys of canary, Lost those with a request that had no result in time.
 	Seen Keys `json:"seen"`
 	Lost Keys `json:"lost"`
+	// Late has for each gate the requests whose outcome may still come. Voted has the keys of
+	// those in canary, VotedAt of those at the step that was entered at FirstAt.
+	Late    []Late `json:"late,omitempty"`
+	Voted   Keys   `json:"voted"`
+	VotedAt Keys   `json:"voted_at"`
+	// Counted is when the last of these requests was routed; Gaps are times of which none are
+	// known. Reports is the sequence of the last report that was taken in.
+	Counted time.Time `json:"counted,omitzero"`
+	Gaps    []Gap     `json:"gaps,omitempty"`
+	Reports uint64    `json:"reports,omitempty"`
 	// Cohorts are the names that have gates of their own, by segment source.
 	Cohorts [][]string `json:"cohorts,omitempty"`
 }

@@ -26,7 +26,36 @@ func (c *Checkpoint) UnmarshalJSON(text []byte) error {
 			return fmt.Errorf("evidence of series %v: %w", k, errImpossible)
 		}
 	}
+	for i, l := range c.Late {
+		if !l.possible() {
+			return fmt.Errorf("outcomes of gate %d: %w", i, errImpossible)
+		}
+	}
 	return nil
+}
+
+func (l *Late) possible() bool {
+	for _, b := range l.Batches {
+		if b.Steps == nil {
+			return false
+		}
+		for _, s := range b.Steps {
+			if s == nil || !possible(s.Fresh) || !possible(s.First) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func possible(all map[Series]*Awaited) bool {
+	for _, a := range all {
+		if a == nil || min(a.Requests.Champion, a.Requests.Challenger, a.Champion.N, a.Challenger.N) < 0 ||
+			max(a.Requests.Champion, a.Requests.Challenger, a.Champion.N, a.Challenger.N) > most {
+			return false
+		}
+	}
+	return true
 }
 
 // UnmarshalJSON refuses what are no counts.
@@ -80,5 +109,10 @@ func (c *Cell) possible() bool {
 		min(c.ChampionBad, c.ChallengerBad, c.ChallengerOnly, c.ChampionOnly, c.Both, c.Shift.N, c.Shift.Squares) >= 0 &&
 		c.ChampionBad <= c.ChampionLive && c.ChallengerBad <= c.ChallengerLive &&
 		c.ChallengerOnly <= c.Pairs && c.ChampionOnly <= c.Pairs-c.ChallengerOnly && c.Both <= c.Pairs-c.ChallengerOnly-c.ChampionOnly &&
-		(c.Scores.Champion == nil) == (c.Scores.Challenger == nil)
+		(c.Scores.Champion == nil) == (c.Scores.Challenger == nil) &&
+		c.ChampionValues.possible() && c.ChallengerValues.possible()
+}
+
+func (v Values) possible() bool {
+	return v.Sum >= 0 && v.Centred.N >= 0 && v.Centred.N <= most && v.Centred.Squares >= 0
 }

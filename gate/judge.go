@@ -119,7 +119,7 @@ func (b bench) report(k Series, g rollout.Gate) rollout.GateReport {
 	c := b.votes(k)
 	m, at := of(g), placeOf(g, b.step)
 	n := m.trials(at, c)
-	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(), Missing: -1, Low: 1, High: -1,
+	r := rollout.GateReport{Gate: g, Segment: k.Segment, Prior: b.prior(k, g), Counts: c.counts(g), Missing: -1, Low: 1, High: -1,
 		Applies: g.In(b.step.Mode) && at.compares() && (k.Segment == "" || n >= g.MinRequests)}
 	if p := b.checkpoint.Series[k]; p != nil {
 		r.LogFail = p.logE()
@@ -166,6 +166,8 @@ func (b bench) decide(r *rollout.GateReport, k Series, at place, n int64) {
 		r.Why = "too many keys have had a bad event to tell new ones apart: no pass any more; promote by hand, or roll back and retry"
 	case n == 0 && g.Metric == rollout.TailLatency && b.step.Slow == 0:
 		r.Why = "the champion's p99 is not known yet"
+	case n == 0 && g.Late():
+		r.Why = "outcomes count when their requests are " + Span(g.Horizon) + " old, and none is yet"
 	case n == 0:
 		r.Why = "nothing to judge yet"
 	case n < g.MinRequests:
@@ -198,7 +200,7 @@ func cellIn(cells map[Series]*Cell, k Series) *Cell {
 // requests: a cohort that is shown to be worse is judged, however small it is.
 func (b bench) fail(r *rollout.GateReport, k Series, with string) {
 	c := b.events(k)
-	r.Verdict, r.Counts, r.Applies = rollout.Fail, c.counts(), true
+	r.Verdict, r.Counts, r.Applies = rollout.Fail, c.counts(r.Gate), true
 	if b.words {
 		r.Why = b.found(r.Gate, placeOf(r.Gate, b.step), c) + ": " + with + concluded(r.Gate, rollout.Fail) + b.overall()
 	}
@@ -258,10 +260,13 @@ func (b bench) condemn(j *rollout.Judgement) {
 	b.fail(r, Series{i, r.Segment}, "with the other gates' evidence ")
 }
 
-func (c *Cell) counts() rollout.GateCounts {
+func (c *Cell) counts(g rollout.Gate) rollout.GateCounts {
 	out := rollout.GateCounts{Champion: c.ChampionLive, ChampionBad: c.ChampionBad, Challenger: c.ChallengerLive, ChallengerBad: c.ChallengerBad,
-		Pairs: c.Pairs, ChallengerOnly: c.ChallengerOnly, ChampionOnly: c.ChampionOnly}
+		Pairs: c.Pairs, ChallengerOnly: c.ChallengerOnly, ChampionOnly: c.ChampionOnly, Both: c.Both}
 	out.Pairs = max(out.Pairs, c.Shift.N, drift{}.trials(place{}, c))
+	if m, ok := of(g).(mean); ok {
+		out.ChampionMean, out.ChallengerMean = c.ChampionValues.mean(c.ChampionLive, m), c.ChallengerValues.mean(c.ChallengerLive, m)
+	}
 	return out
 }
 
@@ -292,6 +297,9 @@ func (b bench) forecast(r *rollout.GateReport, at place, c *Cell, n int64) {
 	r.Missing = int64(more)
 	if seconds := b.step.Gathered.Seconds(); seconds > 0 {
 		r.Expected = time.Duration(float64(r.Missing) / float64(n) * seconds * float64(time.Second))
+		if r.Gate.Late() {
+			r.Expected = time.Duration(float64(r.Missing)/float64(n)*max(seconds-r.Gate.Horizon.Seconds(), 1)) * time.Second
+		}
 	}
 }
 
@@ -300,7 +308,13 @@ func (c *Cell) times(k float64) Cell {
 	x := func(n int64) int64 { return int64(math.Round(float64(n) * k)) }
 	return Cell{ChampionLive: x(c.ChampionLive), ChampionBad: x(c.ChampionBad), ChallengerLive: x(c.ChallengerLive), ChallengerBad: x(c.ChallengerBad),
 		Pairs: x(c.Pairs), ChallengerOnly: x(c.ChallengerOnly), ChampionOnly: x(c.ChampionOnly), Both: x(c.Both),
-		Shift: Moments{N: x(c.Shift.N), Sum: x(c.Shift.Sum), Squares: x(c.Shift.Squares)}, Scores: c.Scores}
+		Shift: c.Shift.times(k), Scores: c.Scores,
+		ChampionValues: Values{Sum: x(c.ChampionValues.Sum), Centred: c.ChampionValues.Centred.times(k)}, ChallengerValues: Values{Sum: x(c.ChallengerValues.Sum), Centred: c.ChallengerValues.Centred.times(k)}}
+}
+
+func (m Moments) times(k float64) Moments {
+	x := func(n int64) int64 { return int64(math.Round(float64(n) * k)) }
+	return Moments{N: x(m.N), Sum: x(m.Sum), Squares: x(m.Squares)}
 }
 
 // split reports whether the split can be trusted.

@@ -14,6 +14,9 @@ import (
 // keyBits is the size of Keys: 128 KiB.
 const keyBits = 1 << 20
 
+// KeyWords is the same in words.
+const KeyWords = keyBits / 64
+
 // Keys is a set of hashed routing keys of bounded size: one bit a key, so it may take a
 // key for another one. That leaves some keys out by their hash alone, on both arms alike,
 // which costs evidence and no truth. Sets merge by union. The zero value is empty.
@@ -58,6 +61,22 @@ func (k *Keys) Add(o Keys) {
 		k.bits[i] |= o.bits[i]
 		k.size += bits.OnesCount64(k.bits[i])
 	}
+}
+
+// Size is how many bits are taken.
+func (k Keys) Size() int { return k.size }
+
+// Words returns the bits, those of hash h in word h / 64 mod KeyWords. They are not to be
+// written; an empty set may have none.
+func (k Keys) Words() []uint64 { return k.bits }
+
+// KeysOf returns the set that has these bits, which become its own.
+func KeysOf(words []uint64) (k Keys) {
+	k.bits = words
+	for _, w := range words {
+		k.size += bits.OnesCount64(w)
+	}
+	return k
 }
 
 // MarshalJSON writes the bits, deflated, in base64; an empty set as "".

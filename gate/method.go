@@ -42,6 +42,8 @@ func of(g rollout.Gate) method {
 		return drift{g.Limit}
 	case rollout.TailLatency:
 		return ratio{} // its margin is in what counts as bad
+	case rollout.ReportedOutcome:
+		return reported(g)
 	}
 	if g.Relative {
 		return ratio{g.Margin}

@@ -42,6 +42,12 @@ func (s shift) estimate(_ place, c *Cell, alpha float64) (is, low, high float64)
 	if n == 0 {
 		return 0, 1, -1
 	}
+	low, high = s.interval(n, sum, squares, alpha)
+	return sum / n, low, high
+}
+
+// interval holds the mean of n values with these sums.
+func (s shift) interval(n, sum, squares, alpha float64) (low, high float64) {
 	level := math.Log(2 / alpha)
 	// Nearer to −bound no bet is small enough; what is shown at the edge is shown there too.
 	edge := s.bound * (1 - 2*shiftBets[len(shiftBets)-1])
@@ -54,7 +60,7 @@ func (s shift) estimate(_ place, c *Cell, alpha float64) (is, low, high float64)
 		}
 		return m
 	}
-	return sum / n, least(sum), -least(-sum)
+	return least(sum), -least(-sum)
 }
 
 func (shift) trials(_ place, c *Cell) int64 { return c.Shift.N }

@@ -77,8 +77,15 @@ func found(g rollout.Gate, at place, c *Cell, slow time.Duration) string {
 		return fmt.Sprintf("PSI of %s is %s over %s pairs (by chance about %s), Jensen-Shannon %s bits, Wasserstein %s standard deviations; allowed is a PSI up to %s",
 			g.Output, figure(d.PSI), Number(drift{}.trials(at, c)), figure(d.Expected), figure(d.JensenShannon), figure(d.Wasserstein), figure(g.Limit))
 	}
+	if g.Mean {
+		m := reported(g).(mean)
+		return fmt.Sprintf("%s is %s on average over the challenger's %s requests, %s over the champion's %s; %s", g.Outcome,
+			figure(c.ChallengerValues.mean(c.ChallengerLive, m)), Number(c.ChallengerLive), figure(c.ChampionValues.mean(c.ChampionLive, m)), Number(c.ChampionLive), allowed(g))
+	}
 	challenger, champion := "failed", ""
 	switch g.Metric {
+	case rollout.ReportedOutcome:
+		challenger = g.Outcome
 	case rollout.SlowRate:
 		challenger = "took over " + Span(g.SlowerThan)
 	case rollout.TailLatency:
@@ -99,13 +106,20 @@ func Tolerated(g rollout.Gate, slow time.Duration) time.Duration {
 }
 
 func allowed(g rollout.Gate) string {
-	switch {
-	case g.Metric == rollout.TailLatency:
+	if g.Metric == rollout.TailLatency {
 		return "allowed is no larger share"
-	case g.Relative:
-		return "allowed is up to " + percent(g.Margin) + " more"
 	}
-	return "allowed is up to " + figure(100*g.Margin) + "pp more"
+	direction := " more"
+	if g.Late() && !g.Fewer {
+		direction = " less"
+	}
+	switch {
+	case g.Relative:
+		return "allowed is up to " + percent(g.Margin) + direction
+	case g.Mean:
+		return "allowed is up to " + figure(g.Margin) + direction
+	}
+	return "allowed is up to " + figure(100*g.Margin) + "pp" + direction
 }
 
 // concluded says what a verdict means for what a gate has found.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/understudy-serving/understudy/oip"
 	"github.com/understudy-serving/understudy/rollout"
 )
@@ -18,6 +20,7 @@ type visit struct {
 	request  *rollout.Payload
 	md       rollout.Metadata
 	id       string
+	ticket   string // empty where there is none
 	key      string
 	received time.Time
 
@@ -91,6 +94,9 @@ func (v *visit) assign(ctx context.Context) {
 	if r.Observer != nil {
 		v.outcome.Stamp = r.Observer.Route(routing)
 	}
+	if r.Tickets != nil {
+		v.ticket = v.issue(&routing)
+	}
 	v.record = &rollout.Exchange{
 		ID: v.id, RequestID: v.head.ID, Key: v.key, Metadata: v.md,
 		Model: r.Model, Revision: r.Revision, Entered: r.Entered, Stamp: v.outcome.Stamp, Mode: r.Mode, Weight: r.Weight,
@@ -104,7 +110,7 @@ func (v *visit) assign(ctx context.Context) {
 // routing is what the evidence has to know of the request now. One whose caller leaves the
 // challenger no time is none, whichever arm it is assigned to.
 func (v *visit) routing(ctx context.Context, keyed bool) rollout.Routing {
-	r := rollout.Routing{Key: v.key, Keyed: keyed, Arm: v.outcome.Arm, Weight: v.outcome.Weight, Entered: v.outcome.Entered}
+	r := rollout.Routing{At: v.received, Key: v.key, Keyed: keyed, Arm: v.outcome.Arm, Weight: v.outcome.Weight, Entered: v.outcome.Entered}
 	if deadline, ok := ctx.Deadline(); ok {
 		r.Hasty = time.Until(deadline)/2 < leastBudget
 	}
@@ -112,6 +118,15 @@ func (v *visit) routing(ctx context.Context, keyed bool) rollout.Routing {
 		r.Segments[i], _ = v.first(v.route.Segments[i : i+1])
 	}
 	return r
+}
+
+// issue makes the ticket with which the client reports an outcome.
+func (v *visit) issue(routing *rollout.Routing) string {
+	return v.route.Tickets.Issue(rollout.Ticket{
+		ID: uuid.MustParse(v.id), Model: v.route.Model, Rollout: v.route.Rollout, At: v.received.Truncate(time.Millisecond),
+		Arm: routing.Arm, Entered: routing.Entered, Index: v.route.Step, Weight: routing.Weight,
+		Vote: v.outcome.Stamp.Vote(), Segments: routing.Segments,
+	})
 }
 
 // segments are the cohorts of routing, for the record; nil where there are none.
@@ -302,6 +317,9 @@ func (v *visit) close(reply *rollout.Reply) {
 		reply.Header = make(rollout.Metadata, 1)
 	}
 	reply.Header[IDHeader] = []string{v.id}
+	if v.ticket != "" {
+		reply.Header[TicketHeader] = []string{v.ticket}
+	}
 	v.outcome.Age = v.g.now().Sub(v.received)
 	v.route.metrics.answered(v.served, code, v.outcome.Age)
 	defer v.offer()

@@ -10,6 +10,9 @@ import (
 // IDHeader is the response metadata key of the gateway's id of the request.
 const IDHeader = "x-understudy-id"
 
+// TicketHeader is the key of what a client reports the outcome of its request with.
+const TicketHeader = "x-understudy-ticket"
+
 // ours begins the keys that only gateways write. A client that could would mark its live
 // requests as mirrored, and model servers leave out side effects such as billing for those.
 const ours = "x-understudy-"

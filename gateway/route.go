@@ -32,6 +32,11 @@ type Observer interface {
 	Observe(rollout.Outcome)
 }
 
+// Tickets makes what a client reports the outcome of its request with. It must not block.
+type Tickets interface {
+	Issue(rollout.Ticket) string
+}
+
 // Recorder takes eligible requests: Accept when one is routed, Offer exactly once
 // after its answer is known. Offer owns the exchange and must not block.
 type Recorder interface {
@@ -90,6 +95,11 @@ type Route struct {
 	Breaker Breaker
 	// Observer may be nil.
 	Observer Observer
+	// Tickets may be nil: then outcomes can't be reported. Rollout and Step, its place in the
+	// plan, go into tickets.
+	Tickets Tickets
+	Rollout uint64
+	Step    int
 	// Recorder gets the requests of shadow and canary; nil where nothing is recorded.
 	Recorder Recorder
 }

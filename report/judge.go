@@ -43,8 +43,11 @@ func verdict(r rollout.GateReport) Gate {
 		low, high := clean(r.Low), clean(r.High)
 		g.Low, g.High = &low, &high
 	}
-	if r.Gate.Metric == rollout.TailLatency {
+	switch {
+	case r.Gate.Metric == rollout.TailLatency:
 		g.Why = tailLatencyWhy
+	case r.Gate.Late():
+		g.Why = "is judged live only: outcomes are reported later than records are written"
 	}
 	return g
 }

@@ -96,7 +96,7 @@ func ballot(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
 			return nil
 		}
 		return func(c *gate.Cell) { c.Pairs++; c.ChallengerOnly += one(s.differs) }
-	case g.Metric == rollout.TailLatency: // the champion's p99 before the step is in no record
+	case g.Metric == rollout.TailLatency, g.Late(): // the champion's p99 before the step is in no record, nor what came later
 		return nil
 	case g.Paired(s.mode):
 		return rehearsed(g, s)

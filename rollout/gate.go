@@ -25,6 +25,8 @@ const (
 	ScoreShift Metric = "score-shift"
 	// Drift bounds how far the distribution of a score output moved.
 	Drift Metric = "drift"
+	// ReportedOutcome compares what came of the arms' predictions, as it is reported later.
+	ReportedOutcome Metric = "outcome"
 )
 
 // Reaction is what follows where a gate fails or a step takes too long.
@@ -51,6 +53,16 @@ type Gate struct {
 	Limit float64 `json:"limit,omitempty"`
 	// Range bounds the differences of ScoreShift: they are clamped to [−Range, Range].
 	Range float64 `json:"range,omitempty"`
+	// Outcome is the name of ReportedOutcome's. The gate judges the share of requests for
+	// which it is 1, or where Mean its mean, of values that are clamped to [From, To]. More of
+	// it is better, or where Fewer less. A request without a report has 0, or where
+	// ReportedOnly does not count. Margin is a share, or in the values' unit where Mean.
+	Outcome      string  `json:"outcome,omitempty"`
+	Mean         bool    `json:"mean,omitempty"`
+	Fewer        bool    `json:"fewer,omitempty"`
+	ReportedOnly bool    `json:"reported_only,omitempty"`
+	From         float64 `json:"from,omitempty"`
+	To           float64 `json:"to,omitempty"`
 	// SlowerThan is SlowRate's.
 	SlowerThan time.Duration `json:"slower_than,omitempty"`
 	// Horizon is the age since routing at which a request is judged, the same for both arms.
@@ -70,10 +82,10 @@ type Gate struct {
 
 // Name tells the gates of a model apart, such as "error-rate" or "drift(probability)".
 func (g Gate) Name() string {
-	if g.Output == "" {
-		return string(g.Metric)
+	if of := g.Output + g.Outcome; of != "" { // a gate has one of them at most
+		return string(g.Metric) + "(" + of + ")"
 	}
-	return string(g.Metric) + "(" + g.Output + ")"
+	return string(g.Metric)
 }
 
 // In tells whether the gate applies in the mode.
@@ -87,6 +99,9 @@ func (g Gate) Spends() bool { return !g.DryRun && g.OnFail == RollBack && g.Metr
 
 // Latency tells whether the gate judges how long answers take.
 func (g Gate) Latency() bool { return g.Metric == SlowRate || g.Metric == TailLatency }
+
+// Late tells whether the gate's evidence is reported after the answer, by others.
+func (g Gate) Late() bool { return g.Metric == ReportedOutcome }
 
 // Paired tells whether the gate's evidence is pairs of predictions for the same request:
 // always in shadow, and in canary for those metrics that compare predictions.
@@ -112,6 +127,20 @@ type Rules struct {
 	WarmUp time.Duration `json:"warm_up,omitempty"`
 	// MaxCohorts are judged for each source, the first that come; the rest is one, "other".
 	MaxCohorts int `json:"max_cohorts,omitempty"`
+}
+
+// Outcomes returns the outcomes that gates judge, and the age at which they do.
+func (r Rules) Outcomes() map[string]time.Duration {
+	var all map[string]time.Duration
+	for _, g := range r.Gates {
+		if g.Late() {
+			if all == nil {
+				all = map[string]time.Duration{}
+			}
+			all[g.Outcome] = g.Horizon
+		}
+	}
+	return all
 }
 
 // MaxSegmentSources bounds Rules.Segments.

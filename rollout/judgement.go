@@ -102,16 +102,21 @@ type GateReport struct {
 // GateCounts are what a gate has counted.
 type GateCounts struct {
 	// Champion and Challenger requests were judged live, as assigned; Bad ones failed or
-	// were slow.
+	// were slow, or for ReportedOutcome have it.
 	Champion      int64 `json:"champion,omitempty"`
 	ChampionBad   int64 `json:"champion_bad,omitempty"`
 	Challenger    int64 `json:"challenger,omitempty"`
 	ChallengerBad int64 `json:"challenger_bad,omitempty"`
 	// Pairs are requests with both arms' results. In ChallengerOnly of them the challenger
-	// alone was bad (or, for Disagreement, they disagree), in ChampionOnly the champion.
+	// alone was bad (or, for Disagreement, they disagree), in ChampionOnly the champion, in
+	// Both each.
 	Pairs          int64 `json:"pairs,omitempty"`
 	ChallengerOnly int64 `json:"challenger_only,omitempty"`
 	ChampionOnly   int64 `json:"champion_only,omitempty"`
+	Both           int64 `json:"both,omitempty"`
+	// ChampionMean and ChallengerMean are of reported values.
+	ChampionMean   float64 `json:"champion_mean,omitempty"`
+	ChallengerMean float64 `json:"challenger_mean,omitempty"`
 }
 
 // SplitReport says whether the split itself can be trusted.
@@ -170,6 +175,8 @@ func (o *OutputComparison) rank() float64 {
 
 // Routing is a request at the moment when its arm was chosen.
 type Routing struct {
+	// At is when the request came.
+	At time.Time
 	// Key is the routing key. Keyed is false where the request has none of its own and is
 	// spread by the gateway's id.
 	Key   string
@@ -185,5 +192,18 @@ type Routing struct {
 	Entered uint64
 }
 
-// Stamp says where a routed request waits for its judgement; 0 is nowhere.
+// Stamp says where a routed request waits for its judgement, and what its outcome counts
+// for; 0 is nowhere, and for nothing.
 type Stamp uint64
+
+// The vote is in the stamp's highest bits, above places for millions of years.
+const voteShift = 62
+
+// NewStamp returns the stamp of a place, from 1.
+func NewStamp(place uint64, v Vote) Stamp { return Stamp(place | uint64(v)<<voteShift) }
+
+// Place is where the request waits; 0 is nowhere.
+func (s Stamp) Place() uint64 { return uint64(s) & (1<<voteShift - 1) }
+
+// Vote is what the request's outcome counts for.
+func (s Stamp) Vote() Vote { return Vote(s >> voteShift) }

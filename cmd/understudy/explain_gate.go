@@ -96,12 +96,17 @@ func counted(r *adminv1.GateReport, as reading) []finding {
 		bad = "failed"
 	case rollout.ExcessDisagreement:
 		bad = "disagreed"
+	case rollout.ReportedOutcome:
+		bad = r.Gate.GetOutcome()
 	}
 	switch metric := rollout.Metric(r.Gate.GetMetric()); {
 	case metric == rollout.Disagreement:
 		return []finding{{"pairs", of(c.GetChallengerOnlyBad(), c.GetPairs(), " disagree")}}
 	case metric == rollout.ScoreShift, metric == rollout.Drift:
 		return []finding{{"pairs", count(c.GetPairs())}}
+	case r.Gate.GetMean():
+		return []finding{{"champion", digits(c.GetChampionMean()) + " on average of " + count(c.GetChampion())},
+			{"challenger", digits(c.GetChallengerMean()) + " on average of " + count(c.GetChallenger())}}
 	case as.paired:
 		return []finding{{"pairs", count(c.GetPairs())}, {"champion", "alone " + bad + " in " + count(c.GetChampionOnlyBad())},
 			{"challenger", "alone " + bad + " in " + count(c.GetChallengerOnlyBad())}}

@@ -23,7 +23,9 @@ func unitOf(g *adminv1.Gate) unit {
 	switch metric := rollout.Metric(g.GetMetric()); {
 	case metric == rollout.TailLatency, g.GetRelative():
 		return unit{"ratio", 1, "×", false}
-	case metric == rollout.ErrorRate, metric == rollout.SlowRate, metric == rollout.ExcessDisagreement:
+	case g.GetMean():
+		return unit{"difference", 1, "", true}
+	case metric == rollout.ReportedOutcome, metric == rollout.ErrorRate, metric == rollout.SlowRate, metric == rollout.ExcessDisagreement:
 		return unit{"difference", 100, "pp", true}
 	case metric == rollout.Disagreement:
 		return unit{"share", 100, "%", false}
@@ -54,6 +56,14 @@ func allowance(g *adminv1.Gate) string {
 		return digits(limit) + " PSI"
 	case rollout.ErrorRate:
 		worse = "more failures"
+	case rollout.ReportedOutcome:
+		worse = "more " + g.GetOutcome()
+		if !g.GetFewer() {
+			worse = "less " + g.GetOutcome()
+		}
+		if g.GetMean() {
+			return digits(g.GetAllowedIncrease()) + " " + worse + " on average than the champion"
+		}
 	case rollout.ExcessDisagreement:
 		worse = "more disagreements than the champion has with itself"
 	case rollout.SlowRate:

@@ -32,6 +32,8 @@ type wanted struct {
 	users, runs                          int
 	seed                                 uint64
 	challengerGiven, regressionDescribed bool
+	// left are gates that can't be simulated.
+	left []rollout.Gate
 }
 
 func simulateCommand() *cobra.Command {
@@ -71,6 +73,9 @@ failures in a row are counted, its failureRatio is not: it only makes rollbacks 
 		healthy, worse, err := w.setups()
 		if err != nil {
 			return err
+		}
+		for _, g := range w.left {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is left out: what it judges is reported by others, later; a step in canary lasts at least its horizon of %s\n", g.Name(), span(g.Horizon))
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -124,6 +129,7 @@ func (w *wanted) setups() (healthy simulation.Setup, worse *simulation.Setup, er
 		return healthy, nil, err
 	}
 	healthy = setupOf(m)
+	w.left = slices.DeleteFunc(slices.Clone(m.Rules.Gates), func(g rollout.Gate) bool { return !g.Late() })
 	champion := simulation.Arm{Errors: float64(w.championError), Median: w.championLatency, P99: 4 * w.championLatency}
 	healthy.Horizon = w.horizon
 	healthy.Traffic = simulation.Traffic{RPS: w.rps, Users: w.users, Champion: champion, Challenger: champion}
@@ -148,7 +154,13 @@ func setupOf(m config.Model) simulation.Setup {
 		Breaker:    canary.BreakerOptions{ConsecutiveFailures: int(m.Breaker.ConsecutiveFailures)},
 		Timeout:    m.Challenger.Timeout, CopyTimeout: m.Shadow.Timeout, Sample: m.Shadow.Sample,
 	}
-	for _, g := range m.Rules.Gates {
+	// Outcomes are what people do, hours later: there is no telling. Their part of alpha stays theirs.
+	s.Rules.Gates = slices.DeleteFunc(slices.Clone(s.Rules.Gates), rollout.Gate.Late)
+	s.Plan = slices.Clone(s.Plan)
+	for i := range s.Plan {
+		s.Plan[i].Gates = slices.DeleteFunc(slices.Clone(s.Plan[i].Gates), rollout.Gate.Late)
+	}
+	for _, g := range s.Rules.Gates {
 		if g.Metric == rollout.SlowRate {
 			s.Slow = g.SlowerThan
 		}
@@ -212,8 +224,8 @@ func (w *wanted) find(cfg *config.Config) (m config.Model, err error) {
 		return m, fmt.Errorf("--model %q: it has no challenger, so there is no rollout to simulate", name)
 	case len(m.Plan) == 0:
 		return m, fmt.Errorf("model %s in %s has no plan: a rollout rests in shadow until an operator acts; write a plan to simulate", name, w.path)
-	case len(m.Rules.Gates) == 0:
-		return m, fmt.Errorf("model %s in %s has no gates: its steps end by time and counts alone, and nothing but the breaker could catch it; write gates to simulate", name, w.path)
+	case !slices.ContainsFunc(m.Rules.Gates, func(g rollout.Gate) bool { return !g.Late() }):
+		return m, fmt.Errorf("model %s in %s has no gates that could be simulated: its steps end by time and counts alone, and nothing but the breaker could catch it; write gates to simulate", name, w.path)
 	}
 	return m, nil
 }

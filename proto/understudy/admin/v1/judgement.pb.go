@@ -402,7 +402,8 @@ type Gate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Tells the gates of a model apart, such as `error-rate` or `drift(probability)`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// `error-rate`, `slow-rate`, `tail-latency`, `disagreement`, `score-shift` or `drift`.
+	// `error-rate`, `slow-rate`, `tail-latency`, `disagreement`, `score-shift`, `drift` or
+	// `outcome`.
 	Metric string `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
 	// The score output that score-shift and drift look at.
 	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
@@ -427,9 +428,19 @@ type Gate struct {
 	// Judged and shown, without any effect.
 	DryRun bool `protobuf:"varint,12,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// The modes in which the gate applies.
-	InShadow      bool     `protobuf:"varint,13,opt,name=in_shadow,json=inShadow,proto3" json:"in_shadow,omitempty"`
-	InCanary      bool     `protobuf:"varint,14,opt,name=in_canary,json=inCanary,proto3" json:"in_canary,omitempty"`
-	OnFail        Reaction `protobuf:"varint,15,opt,name=on_fail,json=onFail,proto3,enum=understudy.admin.v1.Reaction" json:"on_fail,omitempty"`
+	InShadow bool     `protobuf:"varint,13,opt,name=in_shadow,json=inShadow,proto3" json:"in_shadow,omitempty"`
+	InCanary bool     `protobuf:"varint,14,opt,name=in_canary,json=inCanary,proto3" json:"in_canary,omitempty"`
+	OnFail   Reaction `protobuf:"varint,15,opt,name=on_fail,json=onFail,proto3,enum=understudy.admin.v1.Reaction" json:"on_fail,omitempty"`
+	// The outcome that `outcome` judges: the share of requests for which it is 1, or where
+	// `mean` its mean, of values clamped to [from, to]; `allowed_increase` is in their unit then.
+	Outcome string `protobuf:"bytes,16,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Mean    bool   `protobuf:"varint,17,opt,name=mean,proto3" json:"mean,omitempty"`
+	// Less of the outcome is better; else `allowed_increase` is what the challenger may have less.
+	Fewer bool `protobuf:"varint,18,opt,name=fewer,proto3" json:"fewer,omitempty"`
+	// Requests without a report do not count; else theirs is 0.
+	ReportedOnly  bool    `protobuf:"varint,19,opt,name=reported_only,json=reportedOnly,proto3" json:"reported_only,omitempty"`
+	From          float64 `protobuf:"fixed64,20,opt,name=from,proto3" json:"from,omitempty"`
+	To            float64 `protobuf:"fixed64,21,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +578,48 @@ func (x *Gate) GetOnFail() Reaction {
 		return x.OnFail
 	}
 	return Reaction_REACTION_UNSPECIFIED
+}
+
+func (x *Gate) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Gate) GetMean() bool {
+	if x != nil {
+		return x.Mean
+	}
+	return false
+}
+
+func (x *Gate) GetFewer() bool {
+	if x != nil {
+		return x.Fewer
+	}
+	return false
+}
+
+func (x *Gate) GetReportedOnly() bool {
+	if x != nil {
+		return x.ReportedOnly
+	}
+	return false
+}
+
+func (x *Gate) GetFrom() float64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Gate) GetTo() float64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
 }
 
 // GateReport is one gate's verdict for all requests or for one cohort, with its evidence.
@@ -709,7 +762,7 @@ func (x *GateReport) GetToPass() *Outlook {
 type GateCounts struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Champion int64                  `protobuf:"varint,1,opt,name=champion,proto3" json:"champion,omitempty"`
-	// Those of them that failed or were slow.
+	// Those of them that failed or were slow, or have the outcome.
 	ChampionBad   int64 `protobuf:"varint,2,opt,name=champion_bad,json=championBad,proto3" json:"champion_bad,omitempty"`
 	Challenger    int64 `protobuf:"varint,3,opt,name=challenger,proto3" json:"challenger,omitempty"`
 	ChallengerBad int64 `protobuf:"varint,4,opt,name=challenger_bad,json=challengerBad,proto3" json:"challenger_bad,omitempty"`
@@ -718,8 +771,13 @@ type GateCounts struct {
 	ChallengerOnlyBad int64 `protobuf:"varint,6,opt,name=challenger_only_bad,json=challengerOnlyBad,proto3" json:"challenger_only_bad,omitempty"`
 	// Pairs of which the champion's side alone was bad.
 	ChampionOnlyBad int64 `protobuf:"varint,7,opt,name=champion_only_bad,json=championOnlyBad,proto3" json:"champion_only_bad,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Pairs of which both sides were bad.
+	BothBad int64 `protobuf:"varint,8,opt,name=both_bad,json=bothBad,proto3" json:"both_bad,omitempty"`
+	// Of reported values.
+	ChampionMean   float64 `protobuf:"fixed64,9,opt,name=champion_mean,json=championMean,proto3" json:"champion_mean,omitempty"`
+	ChallengerMean float64 `protobuf:"fixed64,10,opt,name=challenger_mean,json=challengerMean,proto3" json:"challenger_mean,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GateCounts) Reset() {
@@ -801,12 +859,34 @@ func (x *GateCounts) GetChampionOnlyBad() int64 {
 	return 0
 }
 
+func (x *GateCounts) GetBothBad() int64 {
+	if x != nil {
+		return x.BothBad
+	}
+	return 0
+}
+
+func (x *GateCounts) GetChampionMean() float64 {
+	if x != nil {
+		return x.ChampionMean
+	}
+	return 0
+}
+
+func (x *GateCounts) GetChallengerMean() float64 {
+	if x != nil {
+		return x.ChallengerMean
+	}
+	return 0
+}
+
 // Estimate is of what the gate judges, challenger against champion:
 // error-rate and slow-rate: the difference of the shares of bad requests (0.01 is 1
 // percentage point), or where `relative` their ratio; tail-latency: the ratio of the
 // shares beyond the champion's tail; disagreement: the share of pairs, 0 to 1;
 // score-shift: the mean difference, in units of the score; drift: the population
-// stability index.
+// stability index; outcome: the difference of the shares or of the means, or where `relative`
+// the ratio of the shares.
 type Estimate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Value float64                `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
@@ -1175,7 +1255,7 @@ const file_understudy_admin_v1_judgement_proto_rawDesc = "" +
 	"\bEvidence\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x01R\x03log\x12\x1d\n" +
 	"\n" +
-	"log_needed\x18\x02 \x01(\x01R\tlogNeeded\"\xf2\x03\n" +
+	"log_needed\x18\x02 \x01(\x01R\tlogNeeded\"\xff\x04\n" +
 	"\x04Gate\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x12\x16\n" +
@@ -1193,7 +1273,13 @@ const file_understudy_admin_v1_judgement_proto_rawDesc = "" +
 	"\adry_run\x18\f \x01(\bR\x06dryRun\x12\x1b\n" +
 	"\tin_shadow\x18\r \x01(\bR\binShadow\x12\x1b\n" +
 	"\tin_canary\x18\x0e \x01(\bR\binCanary\x126\n" +
-	"\aon_fail\x18\x0f \x01(\x0e2\x1d.understudy.admin.v1.ReactionR\x06onFail\"\xee\x03\n" +
+	"\aon_fail\x18\x0f \x01(\x0e2\x1d.understudy.admin.v1.ReactionR\x06onFail\x12\x18\n" +
+	"\aoutcome\x18\x10 \x01(\tR\aoutcome\x12\x12\n" +
+	"\x04mean\x18\x11 \x01(\bR\x04mean\x12\x14\n" +
+	"\x05fewer\x18\x12 \x01(\bR\x05fewer\x12#\n" +
+	"\rreported_only\x18\x13 \x01(\bR\freportedOnly\x12\x12\n" +
+	"\x04from\x18\x14 \x01(\x01R\x04from\x12\x0e\n" +
+	"\x02to\x18\x15 \x01(\x01R\x02to\"\xee\x03\n" +
 	"\n" +
 	"GateReport\x12-\n" +
 	"\x04gate\x18\x01 \x01(\v2\x19.understudy.admin.v1.GateR\x04gate\x12\x18\n" +
@@ -1207,7 +1293,7 @@ const file_understudy_admin_v1_judgement_proto_rawDesc = "" +
 	"\x06counts\x18\t \x01(\v2\x1f.understudy.admin.v1.GateCountsR\x06counts\x129\n" +
 	"\bestimate\x18\n" +
 	" \x01(\v2\x1d.understudy.admin.v1.EstimateR\bestimate\x125\n" +
-	"\ato_pass\x18\v \x01(\v2\x1c.understudy.admin.v1.OutlookR\x06toPass\"\x84\x02\n" +
+	"\ato_pass\x18\v \x01(\v2\x1c.understudy.admin.v1.OutlookR\x06toPass\"\xed\x02\n" +
 	"\n" +
 	"GateCounts\x12\x1a\n" +
 	"\bchampion\x18\x01 \x01(\x03R\bchampion\x12!\n" +
@@ -1218,7 +1304,11 @@ const file_understudy_admin_v1_judgement_proto_rawDesc = "" +
 	"\x0echallenger_bad\x18\x04 \x01(\x03R\rchallengerBad\x12\x14\n" +
 	"\x05pairs\x18\x05 \x01(\x03R\x05pairs\x12.\n" +
 	"\x13challenger_only_bad\x18\x06 \x01(\x03R\x11challengerOnlyBad\x12*\n" +
-	"\x11champion_only_bad\x18\a \x01(\x03R\x0fchampionOnlyBad\"[\n" +
+	"\x11champion_only_bad\x18\a \x01(\x03R\x0fchampionOnlyBad\x12\x19\n" +
+	"\bboth_bad\x18\b \x01(\x03R\abothBad\x12#\n" +
+	"\rchampion_mean\x18\t \x01(\x01R\fchampionMean\x12'\n" +
+	"\x0fchallenger_mean\x18\n" +
+	" \x01(\x01R\x0echallengerMean\"[\n" +
 	"\bEstimate\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x129\n" +
 	"\binterval\x18\x02 \x01(\v2\x1d.understudy.admin.v1.IntervalR\binterval\"0\n" +
