@@ -22,18 +22,18 @@ var update = flag.Bool("update", false, "rewrite the golden file")
 const module = "github.com/understudy-serving/understudy/"
 
 // parts are the packages that only app knows together.
-var parts = []string{"admin", "canary", "config", "gateway", "shadow", "sink", "store", "upstream"}
+var parts = []string{"admin", "canary", "config", "gateway", "outcome", "shadow", "sink", "store", "upstream"}
 
 // owners are the only packages that may know a technology; their tests may too.
 var owners = map[string][]string{
 	"github.com/goccy/go-yaml": {"config"},
-	// The sink writes to Kafka, the report reads from it; see docs/adr/0010.
-	"github.com/segmentio/kafka-go": {"examples/consumer-go", "report/kafkasource", "sink"},
+	// The sink writes to Kafka, the report and the outcomes' desk read from it; see docs/adr/0010.
+	"github.com/segmentio/kafka-go": {"examples/consumer-go", "outcome", "report/kafkasource", "sink"},
 	"github.com/sony/gobreaker":     {"canary"},
 	"github.com/spf13/cobra":        {"cmd/understudy"},
 	"github.com/twmb/franz-go":      {"demo", "faults", "kafkatest"},
 	"github.com/x448/float16":       {"oip"},
-	"go.etcd.io/bbolt":              {"store"},
+	"go.etcd.io/bbolt":              {"outcome", "store"},
 }
 
 // pack is one package as `go list` describes it.

@@ -1,6 +1,9 @@
 package rollout
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Ticket is what is known of a request when its answer leaves, and what it takes to count,
 // hours later, what then came of the prediction.
@@ -39,7 +42,7 @@ const (
 // Reported is an outcome that was reported for a request, once for each name.
 type Reported struct {
 	Ticket
-	// Sequence orders the reports of a model, from 1.
+	// Sequence rises with each report of a model, in steps of any size, and never repeats.
 	Sequence uint64
 	// Name and Value are the reporter's, such as "converted" and 1. The value is finite.
 	Name  string
@@ -59,4 +62,24 @@ const (
 	Expired ReportResult = "expired"
 	// Unmatched names an id that is not known here, or no more.
 	Unmatched ReportResult = "unmatched"
+)
+
+// Report says what came of a prediction, in a client program's words.
+type Report struct {
+	// Ticket is what came with the answer, or else ID is the gateway's id of the request.
+	// Exactly one is set.
+	Ticket, ID string
+	// Name and Value are those of Reported.
+	Name  string
+	Value float64
+}
+
+// Why a report is refused. Trying again does not help.
+var (
+	// ErrMalformed says that a field of it can't be right, and which.
+	ErrMalformed = errors.New("malformed report")
+	// ErrForged says that its ticket was not signed with the key that is used here.
+	ErrForged = errors.New("forged ticket")
+	// ErrUnknownOutcome says that no gate of the model judges an outcome of that name.
+	ErrUnknownOutcome = errors.New("unknown outcome")
 )
