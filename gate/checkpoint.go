@@ -30,6 +30,8 @@ type Checkpoint struct {
 	// Seen has the keys of canary, Lost those with a request that had no result in time.
 	Seen Keys `json:"seen"`
 	Lost Keys `json:"lost"`
+	// Inputs is nil where none are watched.
+	Inputs *Inputs `json:"inputs,omitempty"`
 	// Cohorts are the names that have gates of their own, by segment source.
 	Cohorts [][]string `json:"cohorts,omitempty"`
 }
