@@ -47,6 +47,7 @@ func newBench(rules rollout.Rules, began uint64, elapsed func() time.Duration, s
 	if len(b.checkpoint.First) != len(rules.Gates) {
 		b.checkpoint.FirstAt = 0
 	}
+	b.checkpoint.Inputs = b.checkpoint.Inputs.For(len(rules.Features()))
 	b.trials = newTrials(rules, elapsed, b.checkpoint.Cohorts)
 	return b
 }
@@ -73,6 +74,9 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 	}
 	if b.checkpoint.FirstAt != s.Entered {
 		b.checkpoint.FirstAt, b.checkpoint.First = s.Entered, make([]gate.Keys, len(next.gates))
+	}
+	if s.Recorded() {
+		b.checkpoint.Inputs.Enter(s.Entered)
 	}
 	b.trials.step.Store(next)
 }
@@ -105,6 +109,9 @@ func (b *bench) judge(s rollout.State, full bool) rollout.Judgement {
 	}
 	b.pace.add(int64(sealed), passed)
 	j := b.checkpoint.Judge(s, full)
+	if full {
+		j.Inputs = b.checkpoint.Inputs.Shifts(s)
+	}
 	j.Uncounted, j.Worst, j.Rate = b.trials.uncounted.Load(), b.trials.worst.list(), b.pace.rate
 	return j
 }
