@@ -33,6 +33,10 @@ func judgementToProto(j rollout.Judgement) *adminv1.Judgement {
 		out.WorstPairs = append(out.WorstPairs, &adminv1.DisagreeingPair{Id: d.ID, Output: d.Output, Finding: d.Finding,
 			Difference: d.Difference, Champion: d.Champion, Challenger: d.Challenger, Segment: d.Segment})
 	}
+	for _, s := range j.Inputs {
+		out.Inputs = append(out.Inputs, &adminv1.InputShift{Feature: s.Feature, Against: string(s.Against), Psi: s.PSI, PsiExpected: s.Expected,
+			Requests: s.Of, BaseRequests: s.To, Enough: s.Enough, Shifted: s.Shifted, Hold: s.Hold})
+	}
 	return out
 }
 

@@ -29,8 +29,9 @@ func judgement() rollout.Judgement {
 		},
 		Shadow: []rollout.GateReport{{Gate: shift, Applies: true, Verdict: rollout.Pass, Why: "rehearsed"}},
 		Split:  rollout.SplitReport{Void: true, Why: "lost keys", LogEvidence: 72, Champion: 73, Challenger: 74}, Uncounted: 75,
-		Worst: []rollout.Disagreeing{{ID: "id", Output: "probability", Finding: "values", Difference: 76, Champion: "cat", Challenger: "dog", Segment: "region=us"}},
-		Rate:  77,
+		Worst:  []rollout.Disagreeing{{ID: "id", Output: "probability", Finding: "values", Difference: 76, Champion: "cat", Challenger: "dog", Segment: "region=us"}},
+		Rate:   77,
+		Inputs: []rollout.InputShift{{Feature: "features[3]", Against: rollout.AgainstShadow, PSI: 78, Expected: 79, Of: 80, To: 81, Enough: true, Shifted: true, Hold: true}},
 	}
 }
 
@@ -43,6 +44,10 @@ func judgementBack(j *adminv1.Judgement) rollout.Judgement {
 	for _, p := range j.WorstPairs {
 		out.Worst = append(out.Worst, rollout.Disagreeing{ID: p.Id, Output: p.Output, Finding: p.Finding, Difference: p.Difference,
 			Champion: p.Champion, Challenger: p.Challenger, Segment: p.Segment})
+	}
+	for _, s := range j.Inputs {
+		out.Inputs = append(out.Inputs, rollout.InputShift{Feature: s.Feature, Against: rollout.Base(s.Against), PSI: s.Psi, Expected: s.PsiExpected,
+			Of: s.Requests, To: s.BaseRequests, Enough: s.Enough, Shifted: s.Shifted, Hold: s.Hold})
 	}
 	return out
 }

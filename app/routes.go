@@ -263,8 +263,17 @@ func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
 		Sampled:  func(key string) bool { return canary.Sampled(s.Model, s.Challenger, key, set.Sample) },
 		Outgoing: func(md rollout.Metadata) rollout.Metadata { return upstream.ForMirror(md, strip) },
 		Timeout:  set.Timeout, MaxInFlight: int64(set.MaxInFlight), MaxBytes: set.MaxBytes, Repeat: repeat,
+		Inputs: watched(s.Rules.Inputs, m.live.Evidence),
 	})
 	return nil
+}
+
+// watched is nil where no inputs are.
+func watched(inputs []rollout.WatchedInput, evidence *canary.Evidence) *shadow.Inputs {
+	if len(inputs) == 0 {
+		return nil
+	}
+	return &shadow.Inputs{Watched: inputs, Observer: evidence}
 }
 
 // mirrorKey is of a connection for copies.

@@ -73,6 +73,7 @@ func (c *Conductor) conclude(m *model, from *Evidence, j rollout.Judgement) {
 	if j.Split.Void && !m.judgement.Split.Void {
 		c.o.Logger.Error("the split is broken, no gate's verdict counts and the rollout holds", "model", m.name, "why", j.Split.Why)
 	}
+	c.tellUnlike(m, s, j)
 	m.judgement = j
 	failed, ok := j.Decisive()
 	if !ok || !s.Recorded() {

@@ -19,7 +19,7 @@ type conductorMetrics struct {
 	uncountedOutcomes *prometheus.CounterVec
 
 	mode, weight, revision, breaker, unfinished, unstored *prometheus.Desc
-	verdict, evidence, void, uncounted                    *prometheus.Desc
+	verdict, evidence, void, uncounted, inputs            *prometheus.Desc
 }
 
 func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetrics {
@@ -47,6 +47,7 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 		evidence:   desc("understudy_gates_evidence_ratio", "Evidence of all gates against the challenger, over what rolls it back."),
 		void:       desc("understudy_split_void", "1 where requests do not fall on the arms as the weight says, so that no verdict counts."),
 		uncounted:  desc("understudy_evidence_uncounted_total", "Requests of the current rollout that no gate could count, for too many waited for their judgement."),
+		inputs:     desc("understudy_input_shift_psi", "Population stability index of a watched input: the challenger's against the champion's, canary's against shadow's.", "input", "against"),
 	}
 	if reg != nil {
 		reg.MustRegister(m, m.uncountedOutcomes, m.rollbacks, m.storeFailures, m.rollbackSeconds)
@@ -57,7 +58,7 @@ func newConductorMetrics(c *Conductor, reg prometheus.Registerer) *conductorMetr
 // Describe lists the collected metrics.
 func (m *conductorMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.mode, m.weight, m.revision, m.breaker, m.unfinished, m.unstored,
-		m.verdict, m.evidence, m.void, m.uncounted} {
+		m.verdict, m.evidence, m.void, m.uncounted, m.inputs} {
 		ch <- d
 	}
 }
@@ -86,6 +87,7 @@ func (m *conductorMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.unfinished, truth(unfinished))
 		gauge(m.unstored, truth(unstored))
 		m.collectJudgement(ch, s, j)
+		m.collectInputs(ch, s, j)
 		if breaker == "" {
 			continue
 		}

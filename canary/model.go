@@ -60,6 +60,8 @@ type model struct {
 	judgement rollout.Judgement
 	reviewed  time.Duration
 	evidence  uint64
+	// unlike is the rollout of which the log was told that its arms' inputs differ.
+	unlike uint64
 }
 
 // restored is what an earlier process stored beside the state.

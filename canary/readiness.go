@@ -73,7 +73,7 @@ func gathering(s rollout.State, step rollout.Step, p rollout.Progress) (missing 
 func unproven(s rollout.State, j rollout.Judgement) (missing []string) {
 	switch {
 	case j.Entered != s.Entered:
-		if len(s.Rules.Gates) > 0 {
+		if len(s.Rules.Gates)+len(s.Rules.Inputs) > 0 {
 			missing = append(missing, "the gates' first look at this step")
 		}
 	case j.Split.Void:
@@ -82,6 +82,7 @@ func unproven(s rollout.State, j rollout.Judgement) (missing []string) {
 		for _, r := range j.Holding() {
 			missing = append(missing, "gate "+gateName(r)+": "+r.Why)
 		}
+		missing = append(missing, unevenInputs(j)...)
 	}
 	return missing
 }

@@ -51,6 +51,7 @@ func newBench(rules rollout.Rules, began uint64, elapsed func() time.Duration, s
 	if len(b.checkpoint.First) != len(rules.Gates) {
 		b.checkpoint.FirstAt = 0
 	}
+	b.checkpoint.Inputs = b.checkpoint.Inputs.For(len(rules.Features()))
 	b.trials = newTrials(rules, elapsed, b.checkpoint.Cohorts)
 	if rules.Outcomes() != nil {
 		b.trials.voted = votersOf(b.checkpoint.Voted)
@@ -88,6 +89,9 @@ func (b *bench) enter(s rollout.State, slow time.Duration) {
 	default:
 		next.voted = votersOf(b.checkpoint.VotedAt)
 	}
+	if s.Recorded() {
+		b.checkpoint.Inputs.Enter(s.Entered)
+	}
 	b.trials.step.Store(next)
 }
 
@@ -121,6 +125,9 @@ func (b *bench) judge(s rollout.State, full bool) rollout.Judgement {
 	}
 	b.pace.add(int64(sealed), passed)
 	j := b.checkpoint.Judge(s, full)
+	if full {
+		j.Inputs = b.checkpoint.Inputs.Shifts(s)
+	}
 	j.Uncounted, j.Worst, j.Rate = b.trials.uncounted.Load(), b.trials.worst.list(), b.pace.rate
 	return j
 }

@@ -63,6 +63,9 @@ func (m *model) warnings(now time.Duration) (all []string) {
 	if j := m.judgement; j.Split.Void && j.Entered == m.live.State.Entered {
 		warn("the split is broken: %s", j.Split.Why)
 	}
+	if why := unlike(m.judgement); why != "" && m.judgement.Entered == m.live.State.Entered && m.live.State.Recorded() {
+		warn("%s", why)
+	}
 	if m.live.State.ChampionRolledBack(m.conf.Configured) {
 		warn("%s", championRolledBack(m.live.State))
 	}

@@ -137,7 +137,7 @@ sink: {kafka: {brokers: ["kafka:9092"]}, spool: {}}
 	}
 	show, hide := c.Models[0], bare.Models[0]
 	show.Champion.Spec, show.Challenger.Spec = hide.Champion.Spec, hide.Challenger.Spec
-	show.RoutingKey, show.Compare, show.Plan, show.Rules.Gates = nil, nil, nil, nil
+	show.RoutingKey, show.Compare, show.Plan, show.Rules.Gates, show.Rules.Inputs = nil, nil, nil, nil, nil
 	c.Models, bare.Models = []Model{show}, []Model{hide}
 	c.warnings, bare.warnings = nil, nil
 	if !reflect.DeepEqual(c, bare) {

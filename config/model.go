@@ -48,7 +48,7 @@ func (d *document) models(root object, c *Config) {
 func (d *document) model(n node) (m Model, ok bool) {
 	o, ok := n.object(keys{
 		known: []string{"name", "champion", "challenger", "routingKey", "compare", "record", "shadow", "plan", "breaker", "fallback",
-			"alpha", "segments", "maxCohorts", "warmUp", "gates"},
+			"alpha", "segments", "maxCohorts", "warmUp", "gates", "inputs"},
 		hints: map[string]string{"steps": "the steps stand under plan"},
 	})
 	if !ok {
@@ -73,6 +73,7 @@ func (d *document) model(n node) (m Model, ok bool) {
 	m.Record = d.record(o)
 	m.Shadow = d.shadow(o)
 	gates, whole := d.rules(o, &m)
+	m.Rules.Inputs = d.inputs(o)
 	m.Plan = d.plan(o, &m, gates, whole)
 	d.warnUnjudged(o, m)
 	m.Breaker = d.breaker(o)

@@ -54,12 +54,13 @@ func TestOnce(t *testing.T) {
 		t.Errorf("%v\n%s\n%s", err, out.String(), log)
 	}
 	for _, want := range []string{"shadow", "canary 10%", "canary 25%", "canary 50%", "promoted", "(fault)", "rolled_back",
-		"gate disagreement: ", "gate disagreement (clinic=harbour): ", "All is as promised"} {
+		"gate disagreement: ", "gate disagreement (clinic=harbour): ", "All is as promised",
+		"What the records say", "at shadow these gates fail: disagreement of clinic=harbour", "file://" + m.Report} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q", want)
 		}
 	}
-	for _, name := range []string{"understudy.yaml", "audit.jsonl", "state.db"} {
+	for _, name := range []string{"understudy.yaml", "audit.jsonl", "state.db", "report.html"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}
@@ -71,6 +72,7 @@ func TestUntilInterrupted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Setenv("TMPDIR", t.TempDir())
 	var out buffer
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -99,6 +101,9 @@ func TestUntilInterrupted(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q:\n%s", want, out.String())
 		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "*")); len(left) != 1 || !strings.Contains(out.String(), "file://"+left[0]) {
+		t.Errorf("%q is left behind: want the report's page alone, and the story to name it", left)
 	}
 }
 

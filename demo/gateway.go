@@ -21,6 +21,7 @@ const (
 // gateway is the gateway as `understudy serve` runs it, in this process.
 type gateway struct {
 	app     *app.App
+	config  *config.Config
 	log     *os.File
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when Run has returned err
@@ -43,7 +44,7 @@ func startGateway(ctx context.Context, path string, text []byte, logPath string)
 		return nil, errors.Join(fmt.Errorf("gateway: %w", err), log.Close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	g := &gateway{app: a, log: log, stop: stop, stopped: make(chan struct{})}
+	g := &gateway{app: a, config: cfg, log: log, stop: stop, stopped: make(chan struct{})}
 	go func() {
 		defer close(g.stopped)
 		g.err = a.Run(running)

@@ -21,8 +21,8 @@ type Options struct {
 	Step time.Duration
 	// Rate is the requests a second in the acts; 0 means 200.
 	Rate int
-	// Dir, a new or empty folder, keeps the config file, state, audit log and gateway's log; empty means a
-	// temporary folder that is removed at the end.
+	// Dir, a new or empty folder, keeps the config file, state, audit log, gateway's log and report; empty means a
+	// temporary folder that is removed at the end, all but the report.
 	Dir string
 	// Command is how the audience runs understudy, for the commands to try next; empty
 	// means "understudy".
@@ -116,7 +116,11 @@ func (s *story) play(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Screen.Say(summary.table(s.Screen)...)
+	said, err := s.report(ctx, summary)
+	if err != nil {
+		return summary, fmt.Errorf("report: %w", err)
+	}
+	s.Screen.Say(append(summary.table(s.Screen), said...)...)
 	if s.Once {
 		return summary, nil
 	}

@@ -67,6 +67,8 @@ type Summary struct {
 	WrongDisagreement  float64 `json:"wrong_disagreement"`
 	ClinicDisagreement float64 `json:"clinic_disagreement"`
 	OthersDisagreement float64 `json:"others_disagreement"`
+	// Report is the path of the report on the topic, a page of HTML.
+	Report string `json:"report"`
 
 	first         act
 	second        fall

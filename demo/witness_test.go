@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/understudy-serving/understudy/report"
 )
 
 func TestReconcile(t *testing.T) {
@@ -64,5 +66,21 @@ func TestShare(t *testing.T) {
 	}
 	if got := share(0, 0); got != 0 {
 		t.Errorf("nothing of nothing: %v", got)
+	}
+}
+
+func TestMatchReport(t *testing.T) {
+	a := &act{model: "m", topic: topicFigures{records: 5, pairs: 4, disagree: 1, clinicPairs: 2}}
+	r := &report.Result{Rollouts: []report.Rollout{{Model: "m", Records: 5, Agree: report.Agreement{Compared: 4, Disagree: 1}}}}
+	if err := matchReport(r, []*act{a}); err != nil {
+		t.Error(err)
+	}
+	a.topic.disagree = 2
+	const want = "the report has 5 records of m, 1 of 4 pairs disagree: want 5, and 2 of 4"
+	if err := matchReport(r, []*act{a}); err == nil || err.Error() != want {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if err := matchReport(&report.Result{}, []*act{a}); err == nil {
+		t.Error("a model that the report does not know passes")
 	}
 }

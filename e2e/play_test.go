@@ -21,6 +21,7 @@ type play struct {
 	MaxRecord     string
 	Spool         string // the mapping; empty for none
 	Record        string // likewise
+	Inputs        string // the list; empty for none
 }
 
 var script = template.Must(template.New("yaml").Parse(`
@@ -40,7 +41,8 @@ models:
     gates: {{or .Gates "[]"}}
 {{with .Segments}}    segments: {{.}}
 {{end}}{{with .Record}}    record: {{.}}{{end}}
-    breaker: {consecutiveFailures: 10, failureRatio: 50%, minRequests: 20, window: 10s, openFor: {{.OpenFor}}}
+{{with .Inputs}}    inputs: {{.}}
+{{end}}    breaker: {consecutiveFailures: 10, failureRatio: 50%, minRequests: 20, window: 10s, openFor: {{.OpenFor}}}
     fallback: champion
 sink:
   kafka: {brokers: [{{range .Brokers}}"{{.}}",{{end}}], topic: {{.Topic}}, maxRecordBytes: {{.MaxRecord}}}

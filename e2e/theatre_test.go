@@ -55,6 +55,8 @@ type theatre struct {
 	whim, mood atomic.Pointer[func(row []float32, score float32) float32]
 	// region, where not nil, gives requests a parameter.
 	region func(row []float32) string
+	// dress, where not nil, changes the n-th request.
+	dress func(n int, r *inference.ModelInferRequest)
 
 	app    *app.App
 	stop   func() error
@@ -187,6 +189,9 @@ func (th *theatre) request(n int) *inference.ModelInferRequest {
 	}
 	if th.region != nil {
 		r.Parameters["region"] = text(th.region(row))
+	}
+	if th.dress != nil {
+		th.dress(n, r)
 	}
 	return r
 }

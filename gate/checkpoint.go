@@ -40,6 +40,8 @@ type Checkpoint struct {
 	Counted time.Time `json:"counted,omitzero"`
 	Gaps    []Gap     `json:"gaps,omitempty"`
 	Reports uint64    `json:"reports,omitempty"`
+	// Inputs is nil where none are watched.
+	Inputs *Inputs `json:"inputs,omitempty"`
 	// Cohorts are the names that have gates of their own, by segment source.
 	Cohorts [][]string `json:"cohorts,omitempty"`
 }

@@ -68,7 +68,13 @@ func (s *Scores) measure() (d Distance) {
 	if n == 0 || m == 0 {
 		return d
 	}
-	bins := quantiles(champion, challenger, n)
+	d = distanceOver(quantiles(champion, challenger, n), n, m)
+	d.Wasserstein = wasserstein(values, champion, challenger, n, m)
+	return d
+}
+
+// distanceOver measures all of a distance that bins of n and m values have.
+func distanceOver(bins []bin, n, m float64) (d Distance) {
 	for _, bin := range bins {
 		// Half a count in an empty bin keeps the logarithm finite.
 		p, q := max(bin.champion, 0.5)/n, max(bin.challenger, 0.5)/m
@@ -76,7 +82,6 @@ func (s *Scores) measure() (d Distance) {
 		d.JensenShannon += divergence(bin.champion/n, bin.challenger/m)
 	}
 	d.Expected = float64(len(bins)-1) * (1/n + 1/m)
-	d.Wasserstein = wasserstein(values, champion, challenger, n, m)
 	return d
 }
 

@@ -19,8 +19,11 @@ import (
 
 func TestGoldens(t *testing.T) {
 	r := reportOf(t, Options{Models: rules()}, delimited(t, reporttest.Traffic(4000)))
-	var table, page bytes.Buffer
+	var table, brief, page bytes.Buffer
 	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteBrief(&brief); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.WriteHTML(&page, reporttest.Noon.Add(time.Hour)); err != nil {
@@ -31,6 +34,7 @@ func TestGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "report.txt", table.Bytes())
+	golden(t, "brief.txt", brief.Bytes())
 	golden(t, "report.html", page.Bytes())
 	golden(t, "report.json", append(text, '\n'))
 	for _, foreign := range []string{"<script", "http://", "https://", "url(", "@import"} {

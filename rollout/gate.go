@@ -127,6 +127,8 @@ type Rules struct {
 	WarmUp time.Duration `json:"warm_up,omitempty"`
 	// MaxCohorts are judged for each source, the first that come; the rest is one, "other".
 	MaxCohorts int `json:"max_cohorts,omitempty"`
+	// Inputs are those whose distributions are compared; no two of one name.
+	Inputs []WatchedInput `json:"inputs,omitempty"`
 }
 
 // Outcomes returns the outcomes that gates judge, and the age at which they do.

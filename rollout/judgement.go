@@ -38,6 +38,8 @@ type Judgement struct {
 	Uncounted int64 `json:"uncounted,omitempty"`
 	// Worst are the pairs that disagree most, at most MaxWorst, worst first.
 	Worst []Disagreeing `json:"worst,omitempty"`
+	// Inputs has each watched input against each base that there is. It rolls nothing back.
+	Inputs []InputShift `json:"inputs,omitempty"`
 	// Rate is the requests a second that were counted lately.
 	Rate float64 `json:"rate"`
 }

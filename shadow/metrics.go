@@ -10,7 +10,7 @@ import (
 type Metrics struct {
 	inFlight, bytes                     *prometheus.GaugeVec
 	copies, skipped, compared, failures *prometheus.CounterVec
-	shed, repeats                       *prometheus.CounterVec
+	shed, repeats, unread               *prometheus.CounterVec
 }
 
 // NewMetrics registers the mirrors' collectors.
@@ -33,6 +33,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		skipped:  counter("understudy_mirror_skipped_total", "Requests that were not copied, by reason.", "reason"),
 		shed:     counter("understudy_mirror_answers_shed_total", "Answers of the challenger to copies that were thrown away, for they did not fit in shadow.maxBytes."),
 		repeats:  counter("understudy_mirror_repeats_total", "Requests that the champion was asked a second time, by result: agree, disagree, error, failed, shed.", "result"),
+		unread:   counter("understudy_input_unread_total", "Inputs of requests that were to be compared and were not read, by reason: shed, missing, not_numeric, malformed.", "reason"),
 		compared: counter("understudy_comparisons_total", "Pairs of predictions compared, by result: agree, disagree, error.", "result"),
 	}
 }
@@ -66,6 +67,8 @@ func (m modelMetrics) compared(c *rollout.Comparison) {
 }
 
 func (m modelMetrics) repeated(result string) { m.all.repeats.WithLabelValues(m.model, result).Inc() }
+
+func (m modelMetrics) unreadable(reason string) { m.all.unread.WithLabelValues(m.model, reason).Inc() }
 
 func resultOf(c *rollout.Comparison) string {
 	switch {

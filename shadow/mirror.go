@@ -62,6 +62,8 @@ type Options struct {
 
 	// Repeat asks the champion a second time; nil is never.
 	Repeat *Repeat
+	// Inputs has the inputs of all requests looked at; nil is none.
+	Inputs *Inputs
 }
 
 // Repeat finds out how often a champion disagrees with itself.
@@ -80,6 +82,7 @@ type Mirror struct {
 	inFlight atomic.Int64
 	bytes    atomic.Int64
 	stopped  atomic.Bool
+	reading  reading
 	// idle gets a token whenever a stopped mirror's last copy ends.
 	idle   chan struct{}
 	ctx    context.Context
@@ -96,6 +99,7 @@ func NewMirror(o Options) *Mirror {
 // the copy is made in the background, or not at all. Either way the exchange reaches
 // the Recorder exactly once.
 func (m *Mirror) Offer(x *rollout.Exchange) {
+	m.look(x)
 	if x.Assigned == rollout.Challenger {
 		// The challenger's own requests are not copied to the champion, and a diverted
 		// one was kept from the challenger for a reason.

@@ -228,6 +228,9 @@ func explainRules(t io.Writer, r rollout.Rules) {
 	if len(r.Segments) > 0 {
 		fmt.Fprintf(t, "  segments\t%s\n", segmentsInWords(r))
 	}
+	for _, in := range r.Inputs {
+		fmt.Fprintf(t, "  input\t%s\n", inputsInWords(in))
+	}
 }
 
 func splitBy(sources []config.KeySource) string {

@@ -15,6 +15,8 @@ func TestGatesInWords(t *testing.T) {
 		{overrideInWords(g, rollout.ModeShadow), "error-rate: at most 0.0001pp more failures than the champion; 5s after routing, over at least 12,000 pairs; a fail rolls back; 100% of alpha"},
 		{overrideInWords(g, rollout.ModeCanary), "error-rate: not judged"},
 		{segmentsInWords(rollout.Rules{Segments: []string{"parameter:region"}, MaxCohorts: 1}), "parameter:region: the first value of each has the gates for itself, the rest together"},
+		{inputsInWords(rollout.WatchedInput{Name: "row", Features: 16}), "row: the first 16 elements, challenger against champion and canary against shadow; arms that differ warn"},
+		{inputsInWords(rollout.WatchedInput{Name: "age", Features: 1, Hold: true}), "age: the first element, challenger against champion and canary against shadow; arms that differ hold the step"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got  %s\nwant %s", c.got, c.want)

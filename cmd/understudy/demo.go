@@ -36,10 +36,11 @@ neither model was trained on.
          one clinic alone. A breaker sees nothing; a gate fails in shadow, and no user
          meets either.
 
-Then the demo says what to try next (status, explain, kcat, grpcurl, curl) and goes on
+Then "understudy report" reads the topic, and its page of HTML is kept: in --dir, or in the
+folder for temporary files. Then the demo says what to try next (status, explain, kcat, grpcurl, curl) and goes on
 with light traffic until Ctrl-C. Start with the config that it prints the path of.
 
-With --once it ends after act 3: exit code 0 if everything held, 1 if anything did not.
+With --once it ends after the report: exit code 0 if everything held, 1 if anything did not.
 A machine that is too busy for 100 ms has as long as its slowest answer took.
 With --output json it then prints one object on standard output:
 
@@ -57,7 +58,8 @@ With --output json it then prints one object on standard output:
   wrong_answers                of theirs that users got
   wrong_disagreement           share of the first one's pairs that disagree, on the topic
   clinic_disagreement          the same of the second one, for the clinic that it is wrong for
-  others_disagreement          ... and for all others`
+  others_disagreement          ... and for all others
+  report                       the path of the report's page`
 
 const demoExamples = `  understudy demo
   understudy demo --step 10s --dir ./demo      # slower; keep config, state and logs
@@ -85,7 +87,7 @@ func demoCommand() *cobra.Command {
 	flags.IntVar(&o.KafkaPort, "kafka-port", 0, "the Kafka broker's port; 0: likewise 9092")
 	flags.DurationVar(&o.Step, "step", 0, "time at each step of the plans; 0: 5s, with --once 1.5s")
 	flags.IntVar(&o.Rate, "rate", 0, "requests a second in the acts, as far as the machine keeps up; 0: 200")
-	flags.StringVar(&o.Dir, "dir", "", "new or empty folder to keep config, state, audit log and the gateway's log in; none: a temporary one")
+	flags.StringVar(&o.Dir, "dir", "", "new or empty folder to keep config, state, logs and report in; none: a temporary one")
 	return c
 }
 

@@ -35,7 +35,7 @@ func TestDemoHelpNamesEveryField(t *testing.T) {
 	}
 	for _, field := range []string{"requests", "client_errors", "records_expected", "records_on_topic", "promoted", "rolled_back",
 		"steps_passed", "challenger_calls_after_trip", "rollback_ms", "user_errors_during_rollback", "vetoes", "wrong_live_calls", "wrong_answers",
-		"wrong_disagreement", "clinic_disagreement", "others_disagreement"} {
+		"wrong_disagreement", "clinic_disagreement", "others_disagreement", "report"} {
 		if !strings.Contains(out.String(), field) {
 			t.Errorf("the help does not explain %s", field)
 		}

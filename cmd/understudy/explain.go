@@ -18,7 +18,8 @@ func explainCommand(conn *connection) *cobra.Command {
 		Short: "Show what the gates know: verdicts, evidence, and what a pass still takes",
 		Long: `Show why a rollout goes on, waits or was rolled back: each gate with its verdict, what it
 counted, its estimate, its evidence, and how many requests a pass still takes; cohorts,
-the rehearsal's result, the check of the split, and the pairs that disagree most.
+the rehearsal's result, the check of the split, how far the inputs of the arms lie apart,
+and the pairs that disagree most.
 
 A verdict is pass (the challenger is shown to be no worse than the gate allows), fail (it
 is shown to be worse) or inconclusive (neither is shown yet, and the step waits).
@@ -75,6 +76,7 @@ func explanation(r *adminv1.Rollout, j *adminv1.Judgement) string {
 		gateLines(&b, statuses(j.Rehearsal))
 	}
 	splitCheck(&b, j.Split)
+	inputShifts(&b, j.Inputs)
 	if j.UncountedRequests > 0 {
 		fmt.Fprintf(&b, "\n%s requests found no room to wait for their judgement, and count for no verdict\n", count(j.UncountedRequests))
 	}

@@ -85,6 +85,16 @@ func inCanary() rollout.View {
 			{Gate: drift, Applies: true, Verdict: rollout.Pass, Why: "the index is 0.04 (0.01 by chance); want at most 0.2"},
 		},
 		Split: rollout.SplitReport{Why: "keys fall as the weight says", LogEvidence: -1.4, Champion: 19012, Challenger: 1002},
+		Inputs: []rollout.InputShift{
+			{Feature: "features[0]", Against: rollout.AgainstChampionByKey, PSI: 0.011, Expected: 0.009, Of: 1002, To: 19012, Enough: true},
+			{Feature: "amount[0]", Against: rollout.AgainstChampionByKey, Of: 12, To: 190, Hold: true},
+			{Feature: "features[0]", Against: rollout.AgainstChampion, PSI: 0.02, Expected: 0.0012, Of: 8012, To: 152014, Enough: true},
+			{Feature: "amount[0]", Against: rollout.AgainstChampion, PSI: 0.81, Expected: 0.0012, Of: 8012, To: 152014, Enough: true, Shifted: true, Hold: true},
+		},
+	}
+	for i := range 12 {
+		v.Figures.Judgement.Inputs = append(v.Figures.Judgement.Inputs, rollout.InputShift{Feature: fmt.Sprintf("features[%d]", i), Against: rollout.AgainstShadow,
+			PSI: 0.01 * float64(i), Expected: 0.001, Of: 160026, To: 98012, Enough: true, Shifted: i == 11})
 	}
 	return v
 }

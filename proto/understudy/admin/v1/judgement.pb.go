@@ -251,8 +251,10 @@ type Judgement struct {
 	WorstPairs []*DisagreeingPair `protobuf:"bytes,7,rep,name=worst_pairs,json=worstPairs,proto3" json:"worst_pairs,omitempty"`
 	// Requests that were counted a second, lately.
 	RequestsPerSecond float64 `protobuf:"fixed64,8,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Each watched input against each base, the arms against each other first.
+	Inputs        []*InputShift `protobuf:"bytes,12,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Judgement) Reset() {
@@ -341,6 +343,131 @@ func (x *Judgement) GetRequestsPerSecond() float64 {
 	return 0
 }
 
+func (x *Judgement) GetInputs() []*InputShift {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+// InputShift is how far the distribution of one input lies from its base's.
+type InputShift struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as `features[3]`.
+	Feature string `protobuf:"bytes,1,opt,name=feature,proto3" json:"feature,omitempty"`
+	// `champion_by_key`: the challenger's inputs against the champion's at this step of canary,
+	// the first request of each routing key. They are dealt out of one stream.
+	// `champion`: the same of all requests. `shadow`: both arms' in canary against shadow's.
+	Against string `protobuf:"bytes,2,opt,name=against,proto3" json:"against,omitempty"`
+	// The population stability index, and about what it is where nothing differs.
+	Psi         float64 `protobuf:"fixed64,3,opt,name=psi,proto3" json:"psi,omitempty"`
+	PsiExpected float64 `protobuf:"fixed64,4,opt,name=psi_expected,json=psiExpected,proto3" json:"psi_expected,omitempty"`
+	// Requests that were compared, and those of the base.
+	Requests     int64 `protobuf:"varint,5,opt,name=requests,proto3" json:"requests,omitempty"`
+	BaseRequests int64 `protobuf:"varint,6,opt,name=base_requests,json=baseRequests,proto3" json:"base_requests,omitempty"`
+	// There are enough of both to say anything.
+	Enough bool `protobuf:"varint,7,opt,name=enough,proto3" json:"enough,omitempty"`
+	// Chance does not explain the difference.
+	Shifted bool `protobuf:"varint,8,opt,name=shifted,proto3" json:"shifted,omitempty"`
+	// The step waits until the arms' inputs are shown to be alike.
+	Hold          bool `protobuf:"varint,9,opt,name=hold,proto3" json:"hold,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputShift) Reset() {
+	*x = InputShift{}
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputShift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputShift) ProtoMessage() {}
+
+func (x *InputShift) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputShift.ProtoReflect.Descriptor instead.
+func (*InputShift) Descriptor() ([]byte, []int) {
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *InputShift) GetFeature() string {
+	if x != nil {
+		return x.Feature
+	}
+	return ""
+}
+
+func (x *InputShift) GetAgainst() string {
+	if x != nil {
+		return x.Against
+	}
+	return ""
+}
+
+func (x *InputShift) GetPsi() float64 {
+	if x != nil {
+		return x.Psi
+	}
+	return 0
+}
+
+func (x *InputShift) GetPsiExpected() float64 {
+	if x != nil {
+		return x.PsiExpected
+	}
+	return 0
+}
+
+func (x *InputShift) GetRequests() int64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *InputShift) GetBaseRequests() int64 {
+	if x != nil {
+		return x.BaseRequests
+	}
+	return 0
+}
+
+func (x *InputShift) GetEnough() bool {
+	if x != nil {
+		return x.Enough
+	}
+	return false
+}
+
+func (x *InputShift) GetShifted() bool {
+	if x != nil {
+		return x.Shifted
+	}
+	return false
+}
+
+func (x *InputShift) GetHold() bool {
+	if x != nil {
+		return x.Hold
+	}
+	return false
+}
+
 // Evidence is a likelihood ratio that may be looked at any time, as natural logarithms.
 type Evidence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -354,7 +481,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[2]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +493,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[2]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +506,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{2}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Evidence) GetLog() float64 {
@@ -447,7 +574,7 @@ type Gate struct {
 
 func (x *Gate) Reset() {
 	*x = Gate{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[3]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +586,7 @@ func (x *Gate) String() string {
 func (*Gate) ProtoMessage() {}
 
 func (x *Gate) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[3]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +599,7 @@ func (x *Gate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gate.ProtoReflect.Descriptor instead.
 func (*Gate) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{3}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Gate) GetName() string {
@@ -652,7 +779,7 @@ type GateReport struct {
 
 func (x *GateReport) Reset() {
 	*x = GateReport{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[4]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +791,7 @@ func (x *GateReport) String() string {
 func (*GateReport) ProtoMessage() {}
 
 func (x *GateReport) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[4]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +804,7 @@ func (x *GateReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateReport.ProtoReflect.Descriptor instead.
 func (*GateReport) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{4}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GateReport) GetGate() *Gate {
@@ -782,7 +909,7 @@ type GateCounts struct {
 
 func (x *GateCounts) Reset() {
 	*x = GateCounts{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[5]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +921,7 @@ func (x *GateCounts) String() string {
 func (*GateCounts) ProtoMessage() {}
 
 func (x *GateCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[5]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +934,7 @@ func (x *GateCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateCounts.ProtoReflect.Descriptor instead.
 func (*GateCounts) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{5}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GateCounts) GetChampion() int64 {
@@ -898,7 +1025,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[6]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1037,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[6]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1050,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{6}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Estimate) GetValue() float64 {
@@ -951,7 +1078,7 @@ type Interval struct {
 
 func (x *Interval) Reset() {
 	*x = Interval{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[7]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1090,7 @@ func (x *Interval) String() string {
 func (*Interval) ProtoMessage() {}
 
 func (x *Interval) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[7]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1103,7 @@ func (x *Interval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interval.ProtoReflect.Descriptor instead.
 func (*Interval) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{7}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Interval) GetLow() float64 {
@@ -1006,7 +1133,7 @@ type Outlook struct {
 
 func (x *Outlook) Reset() {
 	*x = Outlook{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[8]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1145,7 @@ func (x *Outlook) String() string {
 func (*Outlook) ProtoMessage() {}
 
 func (x *Outlook) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[8]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1158,7 @@ func (x *Outlook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outlook.ProtoReflect.Descriptor instead.
 func (*Outlook) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{8}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outlook) GetRequests() int64 {
@@ -1067,7 +1194,7 @@ type SplitReport struct {
 
 func (x *SplitReport) Reset() {
 	*x = SplitReport{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[9]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1206,7 @@ func (x *SplitReport) String() string {
 func (*SplitReport) ProtoMessage() {}
 
 func (x *SplitReport) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[9]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1219,7 @@ func (x *SplitReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitReport.ProtoReflect.Descriptor instead.
 func (*SplitReport) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{9}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SplitReport) GetVoid() bool {
@@ -1151,7 +1278,7 @@ type DisagreeingPair struct {
 
 func (x *DisagreeingPair) Reset() {
 	*x = DisagreeingPair{}
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[10]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1290,7 @@ func (x *DisagreeingPair) String() string {
 func (*DisagreeingPair) ProtoMessage() {}
 
 func (x *DisagreeingPair) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[10]
+	mi := &file_understudy_admin_v1_judgement_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1303,7 @@ func (x *DisagreeingPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisagreeingPair.ProtoReflect.Descriptor instead.
 func (*DisagreeingPair) Descriptor() ([]byte, []int) {
-	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{10}
+	return file_understudy_admin_v1_judgement_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DisagreeingPair) GetId() string {
@@ -1241,7 +1368,7 @@ const file_understudy_admin_v1_judgement_proto_rawDesc = "" +
 	"\averdict\x18\x04 \x01(\x0e2\x1c.understudy.admin.v1.VerdictR\averdict\x12\x10\n" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x17\n" +
 	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x126\n" +
-	"\aon_fail\x18\a \x01(\x0e2\x1d.understudy.admin.v1.ReactionR\x06onFail\"\xc3\x03\n" +
+	"\aon_fail\x18\a \x01(\x0e2\x1d.understudy.admin.v1.ReactionR\x06onFail\"\xfc\x03\n" +
 	"\tJudgement\x12\x14\n" +
 	"\x05alpha\x18\x01 \x01(\x01R\x05alpha\x12L\n" +
 	"\x12against_challenger\x18\x02 \x01(\v2\x1d.understudy.admin.v1.EvidenceR\x11againstChallenger\x125\n" +
@@ -1251,7 +1378,19 @@ const file_understudy_admin_v1_judgement_proto_rawDesc = "" +
 	"\x12uncounted_requests\x18\x06 \x01(\x03R\x11uncountedRequests\x12E\n" +
 	"\vworst_pairs\x18\a \x03(\v2$.understudy.admin.v1.DisagreeingPairR\n" +
 	"worstPairs\x12.\n" +
-	"\x13requests_per_second\x18\b \x01(\x01R\x11requestsPerSecond\";\n" +
+	"\x13requests_per_second\x18\b \x01(\x01R\x11requestsPerSecond\x127\n" +
+	"\x06inputs\x18\f \x03(\v2\x1f.understudy.admin.v1.InputShiftR\x06inputs\"\xfc\x01\n" +
+	"\n" +
+	"InputShift\x12\x18\n" +
+	"\afeature\x18\x01 \x01(\tR\afeature\x12\x18\n" +
+	"\aagainst\x18\x02 \x01(\tR\aagainst\x12\x10\n" +
+	"\x03psi\x18\x03 \x01(\x01R\x03psi\x12!\n" +
+	"\fpsi_expected\x18\x04 \x01(\x01R\vpsiExpected\x12\x1a\n" +
+	"\brequests\x18\x05 \x01(\x03R\brequests\x12#\n" +
+	"\rbase_requests\x18\x06 \x01(\x03R\fbaseRequests\x12\x16\n" +
+	"\x06enough\x18\a \x01(\bR\x06enough\x12\x18\n" +
+	"\ashifted\x18\b \x01(\bR\ashifted\x12\x12\n" +
+	"\x04hold\x18\t \x01(\bR\x04hold\";\n" +
 	"\bEvidence\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\x01R\x03log\x12\x1d\n" +
 	"\n" +
@@ -1360,49 +1499,51 @@ func file_understudy_admin_v1_judgement_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_admin_v1_judgement_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_understudy_admin_v1_judgement_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_understudy_admin_v1_judgement_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_understudy_admin_v1_judgement_proto_goTypes = []any{
 	(Verdict)(0),                // 0: understudy.admin.v1.Verdict
 	(Reaction)(0),               // 1: understudy.admin.v1.Reaction
 	(*GateStatus)(nil),          // 2: understudy.admin.v1.GateStatus
 	(*Judgement)(nil),           // 3: understudy.admin.v1.Judgement
-	(*Evidence)(nil),            // 4: understudy.admin.v1.Evidence
-	(*Gate)(nil),                // 5: understudy.admin.v1.Gate
-	(*GateReport)(nil),          // 6: understudy.admin.v1.GateReport
-	(*GateCounts)(nil),          // 7: understudy.admin.v1.GateCounts
-	(*Estimate)(nil),            // 8: understudy.admin.v1.Estimate
-	(*Interval)(nil),            // 9: understudy.admin.v1.Interval
-	(*Outlook)(nil),             // 10: understudy.admin.v1.Outlook
-	(*SplitReport)(nil),         // 11: understudy.admin.v1.SplitReport
-	(*DisagreeingPair)(nil),     // 12: understudy.admin.v1.DisagreeingPair
-	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
+	(*InputShift)(nil),          // 4: understudy.admin.v1.InputShift
+	(*Evidence)(nil),            // 5: understudy.admin.v1.Evidence
+	(*Gate)(nil),                // 6: understudy.admin.v1.Gate
+	(*GateReport)(nil),          // 7: understudy.admin.v1.GateReport
+	(*GateCounts)(nil),          // 8: understudy.admin.v1.GateCounts
+	(*Estimate)(nil),            // 9: understudy.admin.v1.Estimate
+	(*Interval)(nil),            // 10: understudy.admin.v1.Interval
+	(*Outlook)(nil),             // 11: understudy.admin.v1.Outlook
+	(*SplitReport)(nil),         // 12: understudy.admin.v1.SplitReport
+	(*DisagreeingPair)(nil),     // 13: understudy.admin.v1.DisagreeingPair
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_understudy_admin_v1_judgement_proto_depIdxs = []int32{
 	0,  // 0: understudy.admin.v1.GateStatus.verdict:type_name -> understudy.admin.v1.Verdict
 	1,  // 1: understudy.admin.v1.GateStatus.on_fail:type_name -> understudy.admin.v1.Reaction
-	4,  // 2: understudy.admin.v1.Judgement.against_challenger:type_name -> understudy.admin.v1.Evidence
-	6,  // 3: understudy.admin.v1.Judgement.gates:type_name -> understudy.admin.v1.GateReport
-	6,  // 4: understudy.admin.v1.Judgement.rehearsal:type_name -> understudy.admin.v1.GateReport
-	11, // 5: understudy.admin.v1.Judgement.split:type_name -> understudy.admin.v1.SplitReport
-	12, // 6: understudy.admin.v1.Judgement.worst_pairs:type_name -> understudy.admin.v1.DisagreeingPair
-	13, // 7: understudy.admin.v1.Gate.slower_than:type_name -> google.protobuf.Duration
-	13, // 8: understudy.admin.v1.Gate.horizon:type_name -> google.protobuf.Duration
-	1,  // 9: understudy.admin.v1.Gate.on_fail:type_name -> understudy.admin.v1.Reaction
-	5,  // 10: understudy.admin.v1.GateReport.gate:type_name -> understudy.admin.v1.Gate
-	0,  // 11: understudy.admin.v1.GateReport.verdict:type_name -> understudy.admin.v1.Verdict
-	4,  // 12: understudy.admin.v1.GateReport.for_fail:type_name -> understudy.admin.v1.Evidence
-	4,  // 13: understudy.admin.v1.GateReport.for_pass:type_name -> understudy.admin.v1.Evidence
-	7,  // 14: understudy.admin.v1.GateReport.counts:type_name -> understudy.admin.v1.GateCounts
-	8,  // 15: understudy.admin.v1.GateReport.estimate:type_name -> understudy.admin.v1.Estimate
-	10, // 16: understudy.admin.v1.GateReport.to_pass:type_name -> understudy.admin.v1.Outlook
-	9,  // 17: understudy.admin.v1.Estimate.interval:type_name -> understudy.admin.v1.Interval
-	13, // 18: understudy.admin.v1.Outlook.time:type_name -> google.protobuf.Duration
-	4,  // 19: understudy.admin.v1.SplitReport.of_mismatch:type_name -> understudy.admin.v1.Evidence
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	5,  // 2: understudy.admin.v1.Judgement.against_challenger:type_name -> understudy.admin.v1.Evidence
+	7,  // 3: understudy.admin.v1.Judgement.gates:type_name -> understudy.admin.v1.GateReport
+	7,  // 4: understudy.admin.v1.Judgement.rehearsal:type_name -> understudy.admin.v1.GateReport
+	12, // 5: understudy.admin.v1.Judgement.split:type_name -> understudy.admin.v1.SplitReport
+	13, // 6: understudy.admin.v1.Judgement.worst_pairs:type_name -> understudy.admin.v1.DisagreeingPair
+	4,  // 7: understudy.admin.v1.Judgement.inputs:type_name -> understudy.admin.v1.InputShift
+	14, // 8: understudy.admin.v1.Gate.slower_than:type_name -> google.protobuf.Duration
+	14, // 9: understudy.admin.v1.Gate.horizon:type_name -> google.protobuf.Duration
+	1,  // 10: understudy.admin.v1.Gate.on_fail:type_name -> understudy.admin.v1.Reaction
+	6,  // 11: understudy.admin.v1.GateReport.gate:type_name -> understudy.admin.v1.Gate
+	0,  // 12: understudy.admin.v1.GateReport.verdict:type_name -> understudy.admin.v1.Verdict
+	5,  // 13: understudy.admin.v1.GateReport.for_fail:type_name -> understudy.admin.v1.Evidence
+	5,  // 14: understudy.admin.v1.GateReport.for_pass:type_name -> understudy.admin.v1.Evidence
+	8,  // 15: understudy.admin.v1.GateReport.counts:type_name -> understudy.admin.v1.GateCounts
+	9,  // 16: understudy.admin.v1.GateReport.estimate:type_name -> understudy.admin.v1.Estimate
+	11, // 17: understudy.admin.v1.GateReport.to_pass:type_name -> understudy.admin.v1.Outlook
+	10, // 18: understudy.admin.v1.Estimate.interval:type_name -> understudy.admin.v1.Interval
+	14, // 19: understudy.admin.v1.Outlook.time:type_name -> google.protobuf.Duration
+	5,  // 20: understudy.admin.v1.SplitReport.of_mismatch:type_name -> understudy.admin.v1.Evidence
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_understudy_admin_v1_judgement_proto_init() }
@@ -1416,7 +1557,7 @@ func file_understudy_admin_v1_judgement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_admin_v1_judgement_proto_rawDesc), len(file_understudy_admin_v1_judgement_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
