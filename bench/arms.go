@@ -70,6 +70,9 @@ const (
 	nginx        = "nginx"
 	haproxy      = "HAProxy"
 	envoy        = "Envoy"
+
+	// other ends the names of another build's arms.
+	other = ", other build"
 )
 
 // arms lists what is measured; b knows where the backends listen.
@@ -91,6 +94,12 @@ func (b *bench) arms() []arm {
 		gateway(canarying, "canary", b.challenger, 10),
 		hung,
 		{name: remarshaller, peer: remarshaller, command: []string{b.self, "proxy", "{{.Listen}}", "{{.Champion}}"}},
+	}
+	if b.against != "" {
+		for _, a := range all[1:7] {
+			a.name, a.command = a.name+other, append([]string{b.against}, a.command[1:]...)
+			all = append(all, a)
+		}
 	}
 	for _, p := range b.peers {
 		all = append(all,

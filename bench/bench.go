@@ -24,9 +24,9 @@ type bench struct {
 	t   *table
 	dir string
 
-	self, gateway string
-	peers         []peer
-	missing       []string
+	self    string
+	peers   []peer
+	missing []string
 
 	// Where the backends listen. Nobody does on dead.
 	champion, challenger, slow, hung, dead string
@@ -49,12 +49,8 @@ func newBench(ctx context.Context, f flags, t *table) (*bench, error) {
 	if b.self, err = os.Executable(); err != nil {
 		return b, err
 	}
-	b.gateway = filepath.Join(b.dir, "understudy")
-	t.say("building the gateway")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.gateway, "./cmd/understudy")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return b, fmt.Errorf("building the gateway: %w\n%s", err, out)
+	if err := b.findGateways(ctx); err != nil {
+		return b, err
 	}
 	if err := b.startBackends(); err != nil {
 		return b, err
@@ -64,6 +60,28 @@ func newBench(ctx context.Context, f flags, t *table) (*bench, error) {
 		t.say("%s", m)
 	}
 	return b, b.startArms(ctx)
+}
+
+// findGateways builds the gateway, unless one is named that is built.
+func (b *bench) findGateways(ctx context.Context) (err error) {
+	for _, file := range []*string{&b.gateway, &b.against} {
+		if *file != "" {
+			if *file, err = filepath.Abs(*file); err != nil {
+				return err
+			}
+		}
+	}
+	if b.gateway != "" {
+		return nil
+	}
+	b.gateway = filepath.Join(b.dir, "understudy")
+	b.t.say("building the gateway")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.gateway, "./cmd/understudy")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the gateway: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func (b *bench) startBackends() (err error) {

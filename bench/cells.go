@@ -135,12 +135,17 @@ func (all results) ratio(of, to string, c cell, figure func(sample) float64) spr
 	return spreadOf(ratios(all.find(of, c).over(figure), all.find(to, c).over(figure)))
 }
 
-// length is how long an arm is loaded in a round.
+// length is how long an arm is loaded in a round. Many short rounds say more than few long
+// ones: what else happens on the machine lasts for seconds, and then meets all arms.
 func (f flags) length() (rounds int, warm, measure time.Duration) {
+	rounds, warm, measure = 12, 100*time.Millisecond, 400*time.Millisecond
 	if f.quick {
-		return 3, 100 * time.Millisecond, 300 * time.Millisecond
+		rounds, measure = 3, 300*time.Millisecond
 	}
-	return 7, 250 * time.Millisecond, time.Second
+	if f.rounds > 0 {
+		rounds = f.rounds
+	}
+	return rounds, warm, measure
 }
 
 // measureCells runs every arm in every cell, a cell's rounds one after the other.

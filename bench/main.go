@@ -24,6 +24,8 @@ const usage = `Measures what a request costs through the gateway, and beside it 
 type flags struct {
 	only, onlyCell      *regexp.Regexp
 	list, quick, partly bool
+	gateway, against    string
+	rounds              int
 	json                string
 }
 
@@ -63,6 +65,9 @@ func parse(args []string, env func(string) string, out io.Writer) (f flags, err 
 	cells := set.String("cell", "", "measure only cells that match this `regexp`, such as \"200 B, 16\"; likewise")
 	set.BoolVar(&f.list, "list", false, "list arms and cells and run none")
 	set.BoolVar(&f.quick, "quick", quick != "" && quick != "0", "fewer and shorter rounds; measures only; also by QUICK=1")
+	set.IntVar(&f.rounds, "rounds", 0, "`number` of rounds; default 12, or 3 if quick")
+	set.StringVar(&f.gateway, "gateway", "", "`file` of an understudy to measure; default: one built from this tree")
+	set.StringVar(&f.against, "against", "", "`file` of another understudy, whose arms stand beside: for the cost of a change")
 	set.StringVar(&f.json, "json", "build/bench.json", "`file` for the results as JSON")
 	if err := set.Parse(args); err != nil {
 		return f, err
@@ -70,7 +75,7 @@ func parse(args []string, env func(string) string, out io.Writer) (f flags, err 
 	if set.NArg() > 0 {
 		return f, fmt.Errorf("argument %q: want flags only, see --help", set.Arg(0))
 	}
-	f.partly = *only != "" || *cells != ""
+	f.partly = *only != "" || *cells != "" || f.against != ""
 	if f.only, err = regexp.Compile("(?i)" + *only); err != nil {
 		return f, fmt.Errorf("--only: %w", err)
 	}

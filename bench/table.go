@@ -62,21 +62,19 @@ func (t *table) cell(all results, c cell) {
 	defer t.mu.Unlock()
 	t.clear()
 	fmt.Fprintf(t.out, "\n%s\n", c)
-	layout := []int{-36, 8, 8, 8, 9, 8, 22}
-	t.line(layout, "", "CPU µs", "req/s", "p50 µs", "p99 µs", "peak MB", "CPU beside "+nginxOrSelf(all))
-	base := nginxOrSelf(all)
+	layout := []int{-50, 8, 8, 8, 9, 8, 22}
+	base := baseOf(all)
+	t.line(layout, "", "CPU µs", "req/s", "p50 µs", "p99 µs", "peak MB", "CPU beside "+base)
 	for _, r := range all.inOrder(c) {
 		t.line(layout, r.Arm, shown(r.spread(cpu).Median, 1), shown(r.spread(perSecond).Median, 0), shown(r.spread(p50).Median, 0),
 			shown(r.spread(p99).Median, 0), shown(r.spread(peakMB).Most, 0), all.ratio(r.Arm, base, c, cpu).String()+failures(r))
 	}
 }
 
-// nginxOrSelf is whom the terminal's table compares with.
-func nginxOrSelf(all results) string {
-	for _, r := range all {
-		if r.Arm == nginx {
-			return nginx
-		}
+// baseOf is whom the terminal's table compares with.
+func baseOf(all results) string {
+	if all.arm(nginx) && !all.arm(champion+other) {
+		return nginx
 	}
 	return champion
 }
