@@ -81,8 +81,14 @@ fuzz: ## each fuzz test for FUZZTIME (20s)
 	done
 
 .PHONY: bench
-bench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka; what evidence costs a request, and a record a report
+bench: ## what a request costs, beside nginx, HAProxy, Envoy and a grpc-go proxy, and write docs/performance.md; QUICK=1 measures only; Linux
+	@go run ./bench
+
+.PHONY: microbench
+microbench: ## what a record costs: append to the spool, and CPU from the gateway to a real Kafka; what evidence costs a request, and a record a report; what a comparison costs
 	go test -run '^$$' -bench Evidence -benchtime $(BENCHTIME) ./canary
+	go test -run '^$$' -bench Infer -benchtime $(BENCHTIME) ./gateway
+	go test -run '^$$' -bench Compare -benchtime $(BENCHTIME) ./shadow
 	go test -run '^$$' -bench Record -benchtime $(BENCHTIME) ./report
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./spool
 	UNDERSTUDY_REQUIRE_KAFKA=1 go test -run '^$$' -bench 'Encode|CPUPerRecord' -benchtime $(BENCHTIME) ./sink

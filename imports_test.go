@@ -36,6 +36,9 @@ var owners = map[string][]string{
 	"go.etcd.io/bbolt":              {"outcome", "store"},
 }
 
+// harnesses are tests with a command line.
+var harnesses = []string{"bench", "faults"}
+
 // pack is one package as `go list` describes it.
 type pack struct {
 	ImportPath                         string
@@ -163,8 +166,7 @@ func TestForbiddenImports(t *testing.T) {
 			if why := forbidden(p.name(), to); why != "" {
 				t.Errorf("%s imports %s: %s", p.name(), to, why)
 			}
-			// faults is a harness: a test with a command line.
-			if p.name() != "faults" && (to == "kafkatest" || strings.HasSuffix(to, "test")) {
+			if !slices.Contains(harnesses, p.name()) && (to == "kafkatest" || strings.HasSuffix(to, "test")) {
 				t.Errorf("%s imports %s: test support is for tests", p.name(), to)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/understudy-serving/understudy/canary"
+	"github.com/understudy-serving/understudy/plot"
 	"github.com/understudy-serving/understudy/rollout"
 	"github.com/understudy-serving/understudy/simulation"
 )
@@ -129,14 +130,14 @@ func typical() simulation.Setup {
 
 // evidencePath is log10 of the evidence over the requests of one rollout at 10 %, up to most, at
 // moments that lie apart by a hundredth at least.
-func evidencePath(seed uint64, challenger, most float64) (path []point) {
+func evidencePath(seed uint64, challenger, most float64) (path []plot.Point) {
 	l := newLedger(seed, 1000, errorRate(0, true))
-	path = append(path, point{1, 0})
+	path = append(path, plot.Point{X: 1, Y: 0})
 	for l.requests < most {
 		j := l.live(rates{0.01, challenger}, most/200)
 		back := failed(j)
-		if back || l.requests > 1.01*path[len(path)-1].x {
-			path = append(path, point{min(l.requests, most), j.LogEvidence / math.Ln10})
+		if back || l.requests > 1.01*path[len(path)-1].X {
+			path = append(path, plot.Point{X: min(l.requests, most), Y: j.LogEvidence / math.Ln10})
 		}
 		if back {
 			break

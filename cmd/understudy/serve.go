@@ -26,6 +26,9 @@ signal exits at once.
 
 SIGHUP reads the file again. A file that is not valid is logged and changes nothing.
 
+The garbage collector rests while the heap is small, and memory stays within 90% of the
+container's; GOGC and GOMEMLIMIT in the environment have the last word.
+
 Logs go to standard error. The exit code is 2 for an invalid config file, 1 for any other
 failure.`,
 		Example: `  understudy serve --config understudy.yaml
@@ -82,6 +85,7 @@ func loadConfig(path string) (*config.Config, error) {
 }
 
 func serve(ctx context.Context, path string, cfg *config.Config, logger *slog.Logger) error {
+	tuneMemory(os.Getenv)
 	a, err := app.New(cfg, app.Options{Logger: logger, Version: readBuild().Version})
 	if err != nil {
 		return err
