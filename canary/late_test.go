@@ -92,7 +92,8 @@ func TestOutcomesRollBack(t *testing.T) {
 		h = newHouse(t, store, judged(outcomeGate()))
 		after(5 * time.Minute)
 		h.wants(rollout.ModeRolledBack, 0)
-		if why := h.view().Changes[0].Reason; !strings.Contains(why, "requests converted (3.02%), 150 of the champion's 1,000 (15%); allowed is up to 2pp less") {
+		if why := h.view().Changes[0].Reason; !strings.Contains(why, "gate outcome(converted): 30 of the challenger's") ||
+			!strings.Contains(why, "(15%); allowed is up to 2pp less: shown to be worse") {
 			t.Errorf("why: %q", why)
 		}
 	})

@@ -237,7 +237,7 @@ func TestPairsOfTheRehearsal(t *testing.T) {
 	play(broken, same, nil)
 	play(broken, broken, nil)
 	play(same, nil, nil) // not sampled
-	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 15, ChallengerOnly: 1, ChampionOnly: 1}); got != want {
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 15, ChallengerOnly: 1, ChampionOnly: 1, Both: 1}); got != want {
 		t.Errorf("errors: %+v, want %+v", got, want)
 	}
 	if got, want := s.counts(1, ""), (rollout.GateCounts{Pairs: 12, ChallengerOnly: 2}); got != want {
@@ -271,7 +271,7 @@ func TestTheChampionsOwnNoise(t *testing.T) {
 			s.Observe(again)
 		}
 	}
-	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 40, ChallengerOnly: 10, ChampionOnly: 10}); got != want {
+	if got, want := s.counts(0, ""), (rollout.GateCounts{Pairs: 40, ChallengerOnly: 10, ChampionOnly: 10, Both: 10}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if f := s.Figures(); f.Mirror.Sent != 80 || f.Mirror.Compared != 80 || f.Champion.Requests != 80 {
