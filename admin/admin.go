@@ -39,6 +39,8 @@ type Rollouts interface {
 // Options are the server's dependencies and settings. Rollouts alone is required.
 type Options struct {
 	Rollouts Rollouts
+	// Outcomes takes reports of outcomes; nil refuses them.
+	Outcomes Outcomes
 	// Tokens are the credentials that are let in, from any address. Without any, only
 	// callers on this machine are answered, as operator "local".
 	Tokens []Token

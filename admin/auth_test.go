@@ -257,13 +257,13 @@ func TestInvalidTokensStopTheStart(t *testing.T) {
 	}
 	ok := admin.Token{Name: "ci", Role: admin.RoleViewer, Secret: viewerSecret}
 	for want, tokens := range map[string][]admin.Token{
-		"name is empty":           {{Role: admin.RoleViewer, Secret: viewerSecret}},
-		"used twice":              {ok, ok},
-		"want viewer or operator": {{Name: "ci", Secret: viewerSecret}},
-		"neither file nor secret": {{Name: "ci", Role: admin.RoleViewer}},
-		"is empty; write":         {{Name: "ci", Role: admin.RoleViewer, File: empty}},
-		"no such file":            {{Name: "ci", Role: admin.RoleViewer, File: empty + "not"}},
-		"same secret as token":    {ok, {Name: "cd", Role: admin.RoleViewer, Secret: viewerSecret}},
+		"name is empty":                     {{Role: admin.RoleViewer, Secret: viewerSecret}},
+		"used twice":                        {ok, ok},
+		"want viewer, operator or reporter": {{Name: "ci", Secret: viewerSecret}},
+		"neither file nor secret":           {{Name: "ci", Role: admin.RoleViewer}},
+		"is empty; write":                   {{Name: "ci", Role: admin.RoleViewer, File: empty}},
+		"no such file":                      {{Name: "ci", Role: admin.RoleViewer, File: empty + "not"}},
+		"same secret as token":              {ok, {Name: "cd", Role: admin.RoleViewer, Secret: viewerSecret}},
 	} {
 		_, err := admin.New(admin.Options{Rollouts: newWorld(t, admin.Options{}).rollouts, Tokens: tokens})
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -280,12 +280,12 @@ func TestAShortTokenIsWarnedAbout(t *testing.T) {
 }
 
 func TestRoleNames(t *testing.T) {
-	for _, r := range []admin.Role{admin.RoleViewer, admin.RoleOperator} {
+	for _, r := range []admin.Role{admin.RoleViewer, admin.RoleOperator, admin.RoleReporter} {
 		if got, err := admin.ParseRole(r.String()); err != nil || got != r {
 			t.Errorf("%s: %v, %v", r, got, err)
 		}
 	}
-	if _, err := admin.ParseRole("none"); err == nil || !strings.Contains(err.Error(), "want viewer or operator") {
+	if _, err := admin.ParseRole("none"); err == nil || !strings.Contains(err.Error(), "want viewer, operator or reporter") {
 		t.Errorf("none: %v", err)
 	}
 }

@@ -21,6 +21,9 @@ var (
 	errWrongToken  = errors.New("unknown token: its secret is none of admin.tokens; it may have been changed")
 	errNotLocal    = errors.New("only callers on this machine are answered, for admin.tokens is empty; configure a token to call from elsewhere")
 	errRole        = errors.New("role operator is needed to change a rollout")
+	errReading     = errors.New("role viewer or operator is needed to read")
+	errReporting   = errors.New("role reporter or operator is needed to report outcomes")
+	errNoOutcomes  = errors.New("this gateway takes no outcomes: add the section `outcomes` to its config file, such as `outcomes: {window: 24h}`")
 	errArgument    = errors.New("bad argument")
 	errWatchers    = fmt.Errorf("%d watches are open, no more are allowed; end some", maxWatchers)
 	errShutdown    = errors.New("the gateway shuts down; call again")
@@ -58,6 +61,12 @@ func codeOf(err error) connect.Code {
 		{errWrongToken, connect.CodeUnauthenticated},
 		{errNotLocal, connect.CodePermissionDenied},
 		{errRole, connect.CodePermissionDenied},
+		{errReading, connect.CodePermissionDenied},
+		{errReporting, connect.CodePermissionDenied},
+		{errNoOutcomes, connect.CodeFailedPrecondition},
+		{rollout.ErrMalformed, connect.CodeInvalidArgument},
+		{rollout.ErrForged, connect.CodeInvalidArgument},
+		{rollout.ErrUnknownOutcome, connect.CodeInvalidArgument},
 		{errWatchers, connect.CodeResourceExhausted},
 		{errShutdown, connect.CodeUnavailable},
 		{rollout.ErrUnknownModel, connect.CodeNotFound},
@@ -74,7 +83,7 @@ func codeOf(err error) connect.Code {
 	return connect.CodeInternal
 }
 
-// rpcError is the one place where an error gets its gRPC code. An argument error loses
+// rpcError is the one place where an error gets its gRPC code. A bad argument's error loses
 // its prefix, for the code says it.
 func rpcError(err error) *connect.Error {
 	code := codeOf(err)

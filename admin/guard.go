@@ -35,6 +35,20 @@ func callerOf(ctx context.Context) caller {
 // localActor is the actor's name where there are no tokens.
 const localActor = "local"
 
+// allowed tells whether a role may call a path, or what it takes.
+func allowed(r Role, path string) error {
+	reporting := path == adminv1connect.OutcomeServiceReportOutcomeProcedure
+	switch {
+	case r == RoleOperator, r == RoleViewer && reading(path), r == RoleReporter && reporting:
+		return nil
+	case reporting:
+		return errReporting
+	case reading(path):
+		return errReading
+	}
+	return errRole
+}
+
 // reading lists what a viewer may call. All else needs an operator, so that a new RPC is
 // closed until someone thinks about it.
 func reading(path string) bool {
@@ -54,8 +68,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	refusals := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := s.identify(r)
-		if err == nil && c.role < RoleOperator && !reading(r.URL.Path) {
-			err = &accessError{kind: errRole, detail: "token " + c.name + " is a " + c.role.String()}
+		if err == nil {
+			if needed := allowed(c.role, r.URL.Path); needed != nil {
+				err = &accessError{kind: needed, detail: "token " + c.name + " is a " + c.role.String()}
+			}
 		}
 		if err != nil {
 			s.refused(c, change{event: eventOf(r.URL.Path)}, err)
@@ -175,6 +191,8 @@ func eventOf(path string) rollout.Event {
 		return rollout.Event{Kind: rollout.EventResume}
 	case adminv1connect.RolloutServiceRetryProcedure:
 		return rollout.Event{Kind: rollout.EventRetry}
+	case adminv1connect.OutcomeServiceReportOutcomeProcedure:
+		return rollout.Event{Kind: "report"}
 	}
 	return rollout.Event{Kind: "read"}
 }

@@ -168,7 +168,7 @@ func TestReflection(t *testing.T) {
 		t.Fatal(err)
 	}
 	services := res.GetListServicesResponse().GetService()
-	if len(services) != 1 || services[0].Name != adminv1connect.RolloutServiceName {
+	if len(services) != 2 || services[0].Name != adminv1connect.RolloutServiceName || services[1].Name != adminv1connect.OutcomeServiceName {
 		t.Errorf("services %v", services)
 	}
 	if err := stream.CloseSend(); err != nil {

@@ -24,9 +24,10 @@ func (s *Server) routes() http.Handler {
 	}
 	options := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequestBytes),
 		connect.WithRecover(s.recovered), connect.WithInterceptors(s.metrics.interceptor())}
-	reflector := grpcreflect.NewStaticReflector(adminv1connect.RolloutServiceName)
+	reflector := grpcreflect.NewStaticReflector(adminv1connect.RolloutServiceName, adminv1connect.OutcomeServiceName)
 	guarded := func(path string, h http.Handler) { mux.Handle(path, s.guard(h)) }
 	guarded(adminv1connect.NewRolloutServiceHandler(service{s}, options...))
+	guarded(adminv1connect.NewOutcomeServiceHandler(outcomes{s}, options...))
 	guarded(grpcreflect.NewHandlerV1(reflector, options...))
 	guarded(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	guarded("GET /{$}", http.HandlerFunc(s.index))

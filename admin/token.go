@@ -16,12 +16,14 @@ import (
 // Role is what a caller may do.
 type Role uint8
 
-// The roles; each may do what those before it may. The zero Role may do nothing.
+// The roles. The zero Role may do nothing.
 const (
 	// RoleViewer may read: List, Get, Watch and reflection.
 	RoleViewer Role = iota + 1
-	// RoleOperator may change rollouts as well.
+	// RoleOperator may change rollouts as well, and all else.
 	RoleOperator
+	// RoleReporter may report outcomes, and nothing else: it is for client programs.
+	RoleReporter
 )
 
 // String returns the role as the config file writes it.
@@ -31,18 +33,20 @@ func (r Role) String() string {
 		return "viewer"
 	case RoleOperator:
 		return "operator"
+	case RoleReporter:
+		return "reporter"
 	}
 	return "none"
 }
 
 // ParseRole is the inverse of Role.String.
 func ParseRole(s string) (Role, error) {
-	for _, r := range []Role{RoleViewer, RoleOperator} {
+	for _, r := range []Role{RoleViewer, RoleOperator, RoleReporter} {
 		if r.String() == s {
 			return r, nil
 		}
 	}
-	return 0, fmt.Errorf("role %q: want viewer or operator", s)
+	return 0, fmt.Errorf("role %q: want viewer, operator or reporter", s)
 }
 
 // Token is one credential, sent as `Authorization: Bearer SECRET`.
@@ -86,8 +90,8 @@ func newKeyring(tokens []Token, now func() time.Time, logger *slog.Logger) (*key
 			return nil, fmt.Errorf("token %d: name is empty; it stands in the audit log", i)
 		case names[t.Name]:
 			return nil, fmt.Errorf("token %q: the name is used twice", t.Name)
-		case t.Role != RoleViewer && t.Role != RoleOperator:
-			return nil, fmt.Errorf("token %q: no role; want viewer or operator", t.Name)
+		case t.Role < RoleViewer || t.Role > RoleReporter:
+			return nil, fmt.Errorf("token %q: no role; want viewer, operator or reporter", t.Name)
 		}
 		names[t.Name] = true
 		secret, err := t.load()

@@ -69,6 +69,7 @@ type Desk struct {
 	closing chan struct{} // closed when Run shall end
 	ended   chan struct{} // closed when nothing is written any more
 
+	failing seldom
 	// The writer's own: the first hour of which all reports are known, and the hour before
 	// which nothing is kept.
 	floor, tidied hour
@@ -85,6 +86,9 @@ var errClosed = fmt.Errorf("%w: the gateway shuts down; report again", rollout.E
 func Open(o Options) (*Desk, error) {
 	if o.Horizons == nil || o.Window <= 0 || o.MaxBytes <= 0 || o.Dir == "" {
 		return nil, errors.New("outcome: Dir, Window, MaxBytes and Horizons are required")
+	}
+	if k := o.Kafka; k != nil && (len(k.Brokers) == 0 || k.Topic == "" || k.Group == "") {
+		return nil, errors.New("outcome: Kafka needs brokers, topic and group")
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

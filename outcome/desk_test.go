@@ -22,9 +22,9 @@ import (
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-var kafka kafkatest.Shared
+var brokers kafkatest.Shared
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(kafka.Around(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(brokers.Around(m)) }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 

@@ -51,6 +51,11 @@ func (e *entry) settled() bool {
 	}
 }
 
+// again is the same report for another try.
+func (e *entry) again() *entry {
+	return &entry{name: e.name, value: e.value, id: e.id, packed: e.packed, ticket: e.ticket, done: make(chan struct{})}
+}
+
 // write hands reports to the writer and waits until all are settled, or ctx or the writer
 // has ended.
 func (d *Desk) write(ctx context.Context, batch []*entry) {
@@ -130,7 +135,9 @@ func (d *Desk) commit(batch []*entry) {
 	})
 	if err != nil {
 		d.metrics.unremembered.Add(float64(len(tickets)))
-		d.log.Error("outcomes can't be stored; reports are answered UNAVAILABLE until they can", "error", err, "reports", len(batch))
+		if unsaid, ok := d.failing.say(); ok {
+			d.log.Error("outcomes can't be stored; reports are answered UNAVAILABLE until they can", "error", err, "unsaid", unsaid)
+		}
 	}
 	for model, sequence := range last {
 		if err == nil {
