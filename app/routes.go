@@ -53,6 +53,7 @@ type routes struct {
 	pool    *pool
 	logger  *slog.Logger
 	mirrors *shadow.Metrics
+	tickets gateway.Tickets // nil where no outcomes are taken
 	// maxMessageBytes bounds a model server's response.
 	maxMessageBytes int
 	// drain is how long copies on their way get when their mirror ends.
@@ -204,6 +205,9 @@ func (r *routes) cast(m *model, out *gateway.Route, used map[connKey]bool) (err 
 		return err
 	}
 	out.Recorder = recorder{r.sink, m.mirror}
+	if s.Rules.Outcomes() != nil {
+		out.Tickets, out.Rollout, out.Step = r.tickets, s.Rollout, s.PlanIndex()
+	}
 	return nil
 }
 

@@ -22,6 +22,7 @@ type play struct {
 	Spool         string // the mapping; empty for none
 	Record        string // likewise
 	Inputs        string // the list; empty for none
+	Outcomes      string // the mapping; empty for none
 }
 
 var script = template.Must(template.New("yaml").Parse(`
@@ -49,4 +50,5 @@ sink:
 {{with .Spool}}  spool: {{.}}{{end}}
 store: {path: "{{.Dir}}/state.db"}
 admin: {audit: "{{.Dir}}/audit.jsonl"}
-`))
+{{with .Outcomes}}outcomes: {{.}}
+{{end}}`))

@@ -113,7 +113,7 @@ func TestProcessKilledWhileRolledBack(t *testing.T) {
 	faults["errors"](p.theatre)
 	p.eventually("rollback", func() bool {
 		p.mustServe(100, 20)
-		return p.rollout().Mode == adminv1.Mode_MODE_ROLLED_BACK && len(p.rollout().Warnings) == 0
+		return p.rollout().Mode == adminv1.Mode_MODE_ROLLED_BACK && p.metric("understudy_rollout_unstored") == 0
 	})
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -58,11 +58,13 @@ type theatre struct {
 	// dress, where not nil, changes the n-th request.
 	dress func(n int, r *inference.ModelInferRequest)
 
-	app    *app.App
-	stop   func() error
-	conn   *grpc.ClientConn
-	client inference.GRPCInferenceServiceClient
-	admin  adminv1connect.RolloutServiceClient
+	app       *app.App
+	adminAddr string
+	stop      func() error
+	conn      *grpc.ClientConn
+	client    inference.GRPCInferenceServiceClient
+	admin     adminv1connect.RolloutServiceClient
+	desk      adminv1connect.OutcomeServiceClient
 }
 
 // stub is Kafka in this process; everything but the tests of Kafka itself uses it.
@@ -171,10 +173,12 @@ func (th *theatre) connect(grpcAddr, adminAddr string) {
 	if err != nil {
 		th.t.Fatal(err)
 	}
+	th.adminAddr = adminAddr
 	th.client = inference.NewGRPCInferenceServiceClient(th.conn)
 	transport := &http.Transport{}
 	th.t.Cleanup(transport.CloseIdleConnections)
 	th.admin = adminv1connect.NewRolloutServiceClient(&http.Client{Transport: transport}, "http://"+adminAddr)
+	th.desk = adminv1connect.NewOutcomeServiceClient(&http.Client{Transport: transport}, "http://"+adminAddr)
 }
 
 // request is the n-th request; its routing key is user-n.
@@ -203,6 +207,7 @@ func text(s string) *inference.InferParameter {
 // reply is what a client got.
 type reply struct {
 	id      string // the gateway's
+	ticket  string
 	version string // of the arm that answered
 	err     error
 }
@@ -214,6 +219,9 @@ func (th *theatre) infer(ctx context.Context, n int) reply {
 	r := reply{err: err}
 	if ids := header.Get("x-understudy-id"); len(ids) == 1 {
 		r.id = ids[0]
+	}
+	if tickets := header.Get("x-understudy-ticket"); len(tickets) == 1 {
+		r.ticket = tickets[0]
 	}
 	if err == nil {
 		r.version = resp.ModelVersion
@@ -314,7 +322,7 @@ func (th *theatre) metric(name string, with ...string) float64 {
 	th.t.Helper()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Get("http://" + th.app.AdminAddr().String() + "/metrics")
+	resp, err := (&http.Client{Transport: transport}).Get("http://" + th.adminAddr + "/metrics")
 	if err != nil {
 		th.t.Fatal(err)
 	}
