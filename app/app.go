@@ -17,6 +17,7 @@ import (
 	"github.com/understudy-serving/understudy/canary"
 	"github.com/understudy-serving/understudy/config"
 	"github.com/understudy-serving/understudy/gateway"
+	"github.com/understudy-serving/understudy/outcome"
 	"github.com/understudy-serving/understudy/shadow"
 	"github.com/understudy-serving/understudy/sink"
 	"github.com/understudy-serving/understudy/store"
@@ -40,6 +41,7 @@ type App struct {
 	store     *store.File
 	audit     *admin.Audit
 	sink      *sink.Sink
+	outcomes  *outcome.Desk // nil where the file has no such section
 	gateway   *gateway.Gateway
 	routes    *routes
 	conductor *canary.Conductor
@@ -47,6 +49,7 @@ type App struct {
 
 	ready    chan struct{}
 	draining atomic.Bool
+	horizons atomic.Pointer[horizons]
 
 	shutdown time.Duration
 
@@ -76,7 +79,7 @@ func (a *App) build() error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{a.listen, a.buildState, a.buildSink, a.buildGateway, a.buildConductor, a.buildAdmin} {
+	for _, step := range []func() error{a.listen, a.buildState, a.buildSink, a.buildOutcomes, a.buildGateway, a.buildConductor, a.buildAdmin} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -161,7 +164,7 @@ func (a *App) buildAdmin() error {
 		tokens = append(tokens, admin.Token{Name: t.Name, Role: role, File: t.File})
 	}
 	a.admin, err = admin.New(admin.Options{
-		Rollouts: a.conductor, Tokens: tokens, Audit: a.audit, Gatherer: a.registry, Ready: a.notReady,
+		Rollouts: a.conductor, Outcomes: a.reporting(), Tokens: tokens, Audit: a.audit, Gatherer: a.registry, Ready: a.notReady,
 		Logger: a.log, Registerer: a.registry, TLS: secure, Version: a.version,
 	})
 	return err
@@ -207,6 +210,7 @@ func (a *App) Run(ctx context.Context) error {
 		failed <- err
 	}
 	conduct.Go(func() { a.conductor.Run(conducting) })
+	a.runOutcomes(&serving)
 	serve("gRPC", a.gateway.Serve, a.grpc)
 	serve("admin", a.admin.Serve, a.ops)
 	close(a.ready)
@@ -246,6 +250,7 @@ func (a *App) drain(stopConductor func()) error {
 	errs = append(errs, within(minFlush, a.admin.Shutdown))
 	stopConductor()
 	errs = append(errs, within(minFlush, a.conductor.Close))
+	errs = append(errs, a.closeOutcomes())
 	if a.sink != nil {
 		// Copies may have used the time up; records get a moment of their own.
 		flush, done := context.WithTimeout(context.WithoutCancel(ctx), max(minFlush, time.Until(deadline(ctx))))
@@ -293,6 +298,7 @@ func (a *App) Close() error {
 	if a.sink != nil {
 		errs = append(errs, within(minFlush, a.sink.Close))
 	}
+	errs = append(errs, a.closeOutcomes())
 	if a.audit != nil {
 		errs = append(errs, a.audit.Close())
 	}
