@@ -17,6 +17,7 @@ import (
 	"github.com/understudy-serving/understudy/canary"
 	"github.com/understudy-serving/understudy/config"
 	"github.com/understudy-serving/understudy/gateway"
+	"github.com/understudy-serving/understudy/outcome"
 	"github.com/understudy-serving/understudy/shadow"
 	"github.com/understudy-serving/understudy/sink"
 	"github.com/understudy-serving/understudy/store"
@@ -40,6 +41,7 @@ type App struct {
 	store     *store.File
 	audit     *admin.Audit
 	sink      *sink.Sink
+	outcomes  *outcome.Desk // nil where the file has no such section
 	gateway   *gateway.Gateway
 	routes    *routes
 	conductor *canary.Conductor
@@ -47,6 +49,7 @@ type App struct {
 
 	ready    chan struct{}
 	draining atomic.Bool
+	horizons atomic.Pointer[horizons]
 
 	shutdown time.Duration
 
@@ -76,7 +79,7 @@ func (a *App) build() error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{a.listen, a.buildState, a.buildSink, a.buildGateway, a.buildConductor, a.buildAdmin} {
+	for _, step := range []func() error{a.listen, a.buildState, a.buildSink, a.buildOutcomes, a.buildGateway, a.buildConductor, a.buildAdmin} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -137,13 +140,18 @@ func (a *App) buildGateway() error {
 		gateway: a.gateway, sink: a.sink, logger: a.log, mirrors: shadow.NewMetrics(a.registry), drain: a.cfg.Shutdown,
 		maxMessageBytes: l.MaxMessageBytes, pool: newPool(a.version, a.log),
 	}
+	if a.outcomes != nil {
+		a.routes.tickets = a.outcomes
+	}
 	return nil
 }
 
 func (a *App) buildConductor() error {
-	a.conductor = canary.NewConductor(canary.Options{
-		Store: a.store, Publish: a.routes.publish, Audit: a.audit, Logger: a.log, Registerer: a.registry,
-	})
+	o := canary.Options{Store: a.store, Publish: a.routes.publish, Audit: a.audit, Logger: a.log, Registerer: a.registry}
+	if a.outcomes != nil {
+		o.Reports = a.outcomes
+	}
+	a.conductor = canary.NewConductor(o)
 	return nil
 }
 
@@ -161,7 +169,7 @@ func (a *App) buildAdmin() error {
 		tokens = append(tokens, admin.Token{Name: t.Name, Role: role, File: t.File})
 	}
 	a.admin, err = admin.New(admin.Options{
-		Rollouts: a.conductor, Tokens: tokens, Audit: a.audit, Gatherer: a.registry, Ready: a.notReady,
+		Rollouts: a.conductor, Outcomes: a.reporting(), Tokens: tokens, Audit: a.audit, Gatherer: a.registry, Ready: a.notReady,
 		Logger: a.log, Registerer: a.registry, TLS: secure, Version: a.version,
 	})
 	return err
@@ -207,6 +215,7 @@ func (a *App) Run(ctx context.Context) error {
 		failed <- err
 	}
 	conduct.Go(func() { a.conductor.Run(conducting) })
+	a.runOutcomes(&serving)
 	serve("gRPC", a.gateway.Serve, a.grpc)
 	serve("admin", a.admin.Serve, a.ops)
 	close(a.ready)
@@ -246,6 +255,7 @@ func (a *App) drain(stopConductor func()) error {
 	errs = append(errs, within(minFlush, a.admin.Shutdown))
 	stopConductor()
 	errs = append(errs, within(minFlush, a.conductor.Close))
+	errs = append(errs, a.closeOutcomes())
 	if a.sink != nil {
 		// Copies may have used the time up; records get a moment of their own.
 		flush, done := context.WithTimeout(context.WithoutCancel(ctx), max(minFlush, time.Until(deadline(ctx))))
@@ -293,6 +303,7 @@ func (a *App) Close() error {
 	if a.sink != nil {
 		errs = append(errs, within(minFlush, a.sink.Close))
 	}
+	errs = append(errs, a.closeOutcomes())
 	if a.audit != nil {
 		errs = append(errs, a.audit.Close())
 	}

@@ -89,7 +89,10 @@ func TestNewRefuses(t *testing.T) {
 		"no such certificate": {`listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0", tls: {cert: /nowhere.crt, key: /nowhere.key}}`, "listen.tls"},
 		"no such password": {`sink: {kafka: {brokers: ["127.0.0.1:1"], sasl: {mechanism: PLAIN, username: u, passwordFile: /nowhere}}}`,
 			"sink: kafka.sasl.passwordFile"},
-		"no such authorities": {`sink: {kafka: {brokers: ["127.0.0.1:1"]}}`, "champion.tls"},
+		"no such password for outcomes": {`outcomes: {dir: "` + t.TempDir() + `", kafka: {brokers: ["127.0.0.1:1"], sasl: {mechanism: PLAIN, username: u, passwordFile: /nowhere}}}`,
+			"outcomes: kafka.sasl.passwordFile"},
+		"no such key of tickets": {`outcomes: {dir: "` + t.TempDir() + `", keyFile: /nowhere}`, "outcome: key of tickets"},
+		"no such authorities":    {`sink: {kafka: {brokers: ["127.0.0.1:1"]}}`, "champion.tls"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -115,6 +118,7 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 		"limits":   "limits: {maxConnections: 7}",
 		"shutdown": "shutdown: 1s",
 		"sink":     `sink: {kafka: {brokers: ["127.0.0.1:1"]}}`,
+		"outcomes": "outcomes: {window: 1h}",
 	} {
 		if err := a.Reload(parse(t, dir, "127.0.0.1:1", extra)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s changed: got %v, want a refusal that names it", want, err)

@@ -64,20 +64,25 @@ func KafkaOptions(s *config.Sink) (sink.KafkaOptions, error) {
 		Brokers: k.Brokers, Topic: k.Topic, DeadLetterTopic: k.DeadLetterTopic, Encoding: k.Encoding, Compression: k.Compression,
 		TLS: secure, MaxRecordBytes: int(k.MaxRecordBytes),
 	}
-	if k.SASL != nil {
-		secret, err := os.ReadFile(k.SASL.PasswordFile)
-		if err != nil {
-			return sink.KafkaOptions{}, fmt.Errorf("kafka.sasl.passwordFile: %w", err)
-		}
-		o.SASL = sink.SASL{Mechanism: strings.ToLower(k.SASL.Mechanism), Username: k.SASL.Username,
-			Password: strings.TrimRight(string(secret), "\r\n")}
+	o.SASL, err = kafkaLogin(k.SASL)
+	return o, err
+}
+
+// kafkaLogin is the file's SASL with the password read.
+func kafkaLogin(s *config.SASL) (sink.SASL, error) {
+	if s == nil {
+		return sink.SASL{}, nil
 	}
-	return o, nil
+	secret, err := os.ReadFile(s.PasswordFile)
+	if err != nil {
+		return sink.SASL{}, fmt.Errorf("kafka.sasl.passwordFile: %w", err)
+	}
+	return sink.SASL{Mechanism: strings.ToLower(s.Mechanism), Username: s.Username, Password: strings.TrimRight(string(secret), "\r\n")}, nil
 }
 
 // Reload takes over another configuration: models, their arms, plans and breakers. All
 // that can fail is done first; on an error the old configuration keeps serving.
-// Listeners, limits, sink, store and admin settings need a restart.
+// Listeners, limits, sink, store, outcomes and admin settings need a restart.
 func (a *App) Reload(cfg *config.Config) error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
@@ -100,6 +105,7 @@ func (a *App) Reload(cfg *config.Config) error {
 		return err
 	}
 	a.cfg = cfg
+	a.setHorizons(cfg)
 	return nil
 }
 
@@ -114,6 +120,7 @@ func (a *App) reloadable(cfg *config.Config) error {
 		{"reflection", a.cfg.Reflection, cfg.Reflection},
 		{"sink", a.cfg.Sink, cfg.Sink},
 		{"store", a.cfg.Store, cfg.Store},
+		{"outcomes", a.cfg.Outcomes, cfg.Outcomes},
 		{"admin", a.cfg.Admin, cfg.Admin},
 		{"shutdown", a.cfg.Shutdown, cfg.Shutdown},
 	}

@@ -24,7 +24,9 @@ type Config struct {
 	// Sink is nil only where no model has a challenger and the file names no sink.
 	Sink  *Sink
 	Store Store
-	Admin Admin
+	// Outcomes is nil where none are taken.
+	Outcomes *Outcomes
+	Admin    Admin
 	// Shutdown is the time that calls in flight and unsent records get at SIGTERM.
 	Shutdown time.Duration
 
@@ -241,13 +243,14 @@ type Admin struct {
 const (
 	RoleViewer   = "viewer"
 	RoleOperator = "operator"
+	RoleReporter = "reporter"
 )
 
-// Token is one operator's credential.
+// Token is the credential of an operator, or of a program.
 type Token struct {
 	// Name is the actor in the audit log.
 	Name string
-	// Role is RoleViewer or RoleOperator.
+	// Role is RoleViewer, RoleOperator or RoleReporter.
 	Role string
 	// File holds the secret; a trailing newline is not part of it.
 	File string

@@ -131,6 +131,7 @@ func TestTheAnnotatedExample(t *testing.T) {
 	bare, err := Parse("bare.yaml", []byte(`
 models: [{name: fraud, champion: {target: "a:1"}, challenger: {target: "b:1"}}]
 sink: {kafka: {brokers: ["kafka:9092"]}, spool: {}}
+outcomes: {kafka: {brokers: ["kafka:9092"]}}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -161,10 +162,11 @@ func TestTheAnnotatedExampleWithEverythingOn(t *testing.T) {
 	}
 	m := c.Models[0]
 	for name, set := range map[string]bool{
-		"listen.tls": c.Listen.TLS != nil, "admin.tls": c.Admin.TLS != nil, "tokens": len(c.Admin.Tokens) == 2,
+		"listen.tls": c.Listen.TLS != nil, "admin.tls": c.Admin.TLS != nil, "tokens": len(c.Admin.Tokens) == 3,
 		"champion.tls": m.Champion.TLS != nil, "challenger.tls": m.Challenger.TLS != nil,
 		"kafka.deadLetterTopic": c.Sink.Kafka.DeadLetterTopic != "",
 		"kafka.tls":             c.Sink.Kafka.TLS != nil, "kafka.sasl": c.Sink.Kafka.SASL != nil,
+		"outcomes.keyFile": c.Outcomes.KeyFile != "", "outcomes.kafka.tls": c.Outcomes.Kafka.TLS != nil, "outcomes.kafka.sasl": c.Outcomes.Kafka.SASL != nil,
 	} {
 		if !set {
 			t.Errorf("%s is not in the example", name)

@@ -121,7 +121,7 @@ func checkRules(t *testing.T, m Model) {
 
 func checkGate(t *testing.T, g rollout.Gate) {
 	t.Helper()
-	ok := g.Horizon >= time.Millisecond && g.Horizon <= time.Minute && g.MinRequests > 0 && (g.InShadow || g.InCanary) && g.OnFail != ""
+	ok := g.Horizon >= time.Millisecond && (g.Horizon <= time.Minute || g.Late()) && g.MinRequests > 0 && (g.InShadow || g.InCanary) && g.OnFail != ""
 	switch g.Metric {
 	case rollout.ErrorRate:
 		ok = ok && g.Margin > 0 && (g.Relative || g.Margin < 1)
@@ -135,6 +135,9 @@ func checkGate(t *testing.T, g rollout.Gate) {
 		ok = ok && g.Output != "" && g.Limit > 0 && g.Range > g.Limit
 	case rollout.Drift:
 		ok = ok && g.Output != "" && g.Limit > 0
+	case rollout.ReportedOutcome:
+		ok = ok && g.Outcome != "" && g.Margin > 0 && g.From < g.To && !g.InShadow && g.Horizon <= mostOutcomeHorizon &&
+			(!g.Mean || g.Margin < g.To-g.From && !g.Relative) && (g.Mean || g.Fewer && g.Relative || g.Margin < 1)
 	default:
 		ok = false
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"time"
@@ -87,6 +88,23 @@ func (o object) meanMargin(key string, g *rollout.Gate) {
 	o.number(key, &g.Margin, 1e-9, 1e9, "0.5")
 	if n, ok := o.fields[key]; ok && g.Margin >= g.To-g.From {
 		n.fail("is %s, as wide as the range of the values: no mean could move further; want less", n.describe())
+	}
+}
+
+// checkOutcomes holds the models' gates on outcomes against the section that takes reports.
+func (d *document) checkOutcomes(root object, c *Config) {
+	for i, m := range c.Models {
+		for j, g := range m.Rules.Gates {
+			path := fmt.Sprintf("models[%d].gates[%d]", i, j)
+			switch line := root.fields["models"].line(); {
+			case !g.Late():
+			case c.Outcomes == nil && !root.has("outcomes"):
+				d.fail(line, path, "%s judges what is reported, and nothing takes reports; want a section outcomes with a dir", g.Name())
+				return
+			case c.Outcomes != nil && g.Horizon > c.Outcomes.Window:
+				d.fail(line, path+".horizon", "is %s, longer than outcomes.window, %s: later reports are refused; want at most the window", short(g.Horizon), short(c.Outcomes.Window))
+			}
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 // config reads the whole file.
 func (d *document) config(root node, c *Config) {
 	o, ok := root.object(keys{
-		known: []string{"listen", "limits", "reflection", "models", "sink", "store", "admin", "shutdown"},
+		known: []string{"listen", "limits", "reflection", "models", "sink", "store", "outcomes", "admin", "shutdown"},
 		later: []string{"tracing", "rest"},
 	})
 	if !ok {
@@ -34,6 +34,7 @@ func (d *document) config(root node, c *Config) {
 	d.models(o, c)
 	d.sink(o, c)
 	d.store(o, &c.Store)
+	d.outcomes(o, c)
 	d.admin(o, &c.Admin)
 	c.Shutdown = 25 * time.Second
 	o.duration("shutdown", &c.Shutdown, 0, time.Hour)
@@ -191,23 +192,29 @@ func (d *document) kafka(o object, k *Kafka) {
 	o.choice("compression", &k.Compression, []string{"none", "gzip", "snappy", "lz4", "zstd"}, nil)
 	size(o, "maxRecordBytes", &k.MaxRecordBytes, 16<<10, 256<<20) // as the sink takes it
 	k.TLS = o.tlsClient()
+	k.SASL = d.sasl(o, k.TLS)
+}
+
+// sasl reads the key `sasl` of a Kafka; nil where it is absent.
+func (d *document) sasl(o object, tls *ClientTLS) *SASL {
 	s, ok := o.section("sasl", keys{
 		known: []string{"mechanism", "username", "passwordFile"},
 		hints: map[string]string{"password": "write the password to a file of its own and name that in passwordFile"},
 	})
 	if !ok {
-		return
+		return nil
 	}
-	k.SASL = &SASL{}
+	l := &SASL{}
 	s.need("mechanism", oneOf(mechanisms))
-	s.choice("mechanism", &k.SASL.Mechanism, mechanisms, []string{"OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM"})
+	s.choice("mechanism", &l.Mechanism, mechanisms, []string{"OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM"})
 	s.need("username", "a user name")
-	s.string("username", &k.SASL.Username, "a user name")
+	s.string("username", &l.Username, "a user name")
 	s.need("passwordFile", "the path of a file with the password")
-	s.string("passwordFile", &k.SASL.PasswordFile, "the path of a file with the password")
-	if k.SASL.Mechanism == "PLAIN" && k.TLS == nil {
-		d.warn(s.line(), s.path, "PLAIN without tls sends the password readable; set sink.kafka.tls")
+	s.string("passwordFile", &l.PasswordFile, "the path of a file with the password")
+	if l.Mechanism == "PLAIN" && tls == nil {
+		d.warn(s.line(), s.path, "PLAIN without tls sends the password readable; set %s.tls", o.path)
 	}
+	return l
 }
 
 // topic reads a key as the name of a topic.
@@ -283,6 +290,9 @@ func (d *document) admin(root object, a *Admin) {
 	}
 }
 
+// roles of a Token.
+var roles = []string{RoleViewer, RoleOperator, RoleReporter}
+
 // token reads one element of admin.tokens.
 func (n node) token() (t Token, ok bool) {
 	o, ok := n.object(keys{
@@ -294,8 +304,8 @@ func (n node) token() (t Token, ok bool) {
 	}
 	o.need("name", "the actor's name for the audit log")
 	o.string("name", &t.Name, "the actor's name for the audit log")
-	o.need("role", oneOf([]string{RoleViewer, RoleOperator}))
-	o.choice("role", &t.Role, []string{RoleViewer, RoleOperator}, nil)
+	o.need("role", oneOf(roles))
+	o.choice("role", &t.Role, roles, nil)
 	o.need("file", "the path of a file with the token")
 	o.string("file", &t.File, "the path of a file with the token")
 	return t, true
@@ -317,6 +327,7 @@ func (d *document) crossCheck(root object, c *Config) {
 		}
 	}
 	d.checkSink(root, c)
+	d.checkOutcomes(root, c)
 	if n, ok := root.fields["listen"]; len(c.Admin.Tokens) == 0 && !loopback(c.Listen.Admin) {
 		line := root.line()
 		if ok {
