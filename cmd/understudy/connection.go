@@ -44,6 +44,7 @@ func (c *connection) bind(flags *pflag.FlagSet) {
 // gateway is a client of one admin port.
 type gateway struct {
 	adminv1connect.RolloutServiceClient
+	adminv1connect.OutcomeServiceClient
 	url  string
 	http *http.Client
 }
@@ -74,7 +75,7 @@ func (c *connection) open() (*gateway, error) {
 		// A redirect would carry the token to who knows where.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &gateway{adminv1connect.NewRolloutServiceClient(client, address), address, client}, nil
+	return &gateway{adminv1connect.NewRolloutServiceClient(client, address), adminv1connect.NewOutcomeServiceClient(client, address), address, client}, nil
 }
 
 // close gives the connections back.

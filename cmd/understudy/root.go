@@ -52,7 +52,7 @@ takes a challenger off the traffic at once.`,
 		}
 	}
 	add(groupTry, demoCommand(), simulateCommand())
-	add(groupRun, checkCommand(), serveCommand(), spoolCommand())
+	add(groupRun, checkCommand(), serveCommand(), spoolCommand(), outcomeCommand(conn))
 	add(groupLook, statusCommand(conn), watchCommand(conn), explainCommand(conn), reportCommand())
 	add(groupChange, setModeCommand(conn), promoteCommand(conn), pauseCommand(conn),
 		resumeCommand(conn), rollbackCommand(conn), retryCommand(conn))
