@@ -44,7 +44,8 @@ func judgeAll(r *report) (all []goal) {
 	all = append(all, mirrorGoals(r.Rows)...)
 	all = append(all, recordGoal(r.Recording))
 	all = append(all, memoryGoals(r.Rows)...)
-	return append(all, raceGoals(r.Race)...)
+	all = append(all, raceGoals(r.Race)...)
+	return append(all, overloadGoals(r.Overload)...)
 }
 
 // ratioGoals are the gateway's CPU a request beside that of others.

@@ -95,6 +95,7 @@ type report struct {
 	Goals     []goal            `json:"goals"`
 	Recording recording         `json:"recording_us,omitempty"`
 	Race      *race             `json:"race,omitempty"`
+	Overload  *overload         `json:"overload,omitempty"`
 	Rows      results           `json:"rows"`
 }
 
@@ -164,6 +165,9 @@ func (b *bench) measureAll(ctx context.Context) (r *report, err error) {
 		return r, err
 	}
 	if r.Race, err = b.runRace(ctx); err != nil {
+		return r, err
+	}
+	if r.Overload, err = b.runOverload(ctx); err != nil {
 		return r, err
 	}
 	if r.Recording, err = b.measureRecording(ctx); err != nil {

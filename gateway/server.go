@@ -51,6 +51,7 @@ func (g *Gateway) newServer() *grpc.Server {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
+		grpc.InTapHandle(keepHeader),
 		grpc.WaitForHandlers(true), // when Drain returns, every record was offered
 		grpc.UnknownServiceHandler(unknown),
 	}
