@@ -26,7 +26,7 @@ type flags struct {
 	list, quick, partly bool
 	gateway, against    string
 	rounds              int
-	json                string
+	from, json          string
 }
 
 func main() {
@@ -68,6 +68,7 @@ func parse(args []string, env func(string) string, out io.Writer) (f flags, err 
 	set.IntVar(&f.rounds, "rounds", 0, "`number` of rounds; default 12, or 3 if quick")
 	set.StringVar(&f.gateway, "gateway", "", "`file` of an understudy to measure; default: one built from this tree")
 	set.StringVar(&f.against, "against", "", "`file` of another understudy, whose arms stand beside: for the cost of a change")
+	set.StringVar(&f.from, "from", "", "measure nothing: write the page from the results in this JSON `file`")
 	set.StringVar(&f.json, "json", "build/bench.json", "`file` for the results as JSON")
 	if err := set.Parse(args); err != nil {
 		return f, err
@@ -94,6 +95,7 @@ type report struct {
 	Goals     []goal            `json:"goals"`
 	Recording recording         `json:"recording_us,omitempty"`
 	Race      *race             `json:"race,omitempty"`
+	Overload  *overload         `json:"overload,omitempty"`
 	Rows      results           `json:"rows"`
 }
 
@@ -103,6 +105,9 @@ func run(ctx context.Context, f flags, out io.Writer) (met bool, err error) {
 	if f.list {
 		list(f, out)
 		return true, nil
+	}
+	if f.from != "" {
+		return rewrite(f.from)
 	}
 	b, err := newBench(ctx, f, t)
 	defer b.close()
@@ -127,6 +132,20 @@ func run(ctx context.Context, f flags, out io.Writer) (met bool, err error) {
 	return met, writePage(r)
 }
 
+// rewrite makes the page of results that are there.
+func rewrite(file string) (met bool, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false, err
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return false, fmt.Errorf("%s: %w", file, err)
+	}
+	r.Goals = judgeAll(&r)
+	return true, writePage(&r)
+}
+
 func list(f flags, out io.Writer) {
 	b := &bench{peers: []peer{{name: nginx, mirrors: true}, {name: haproxy}, {name: envoy, mirrors: true}}}
 	for _, a := range b.arms() {
@@ -146,6 +165,9 @@ func (b *bench) measureAll(ctx context.Context) (r *report, err error) {
 		return r, err
 	}
 	if r.Race, err = b.runRace(ctx); err != nil {
+		return r, err
+	}
+	if r.Overload, err = b.runOverload(ctx); err != nil {
 		return r, err
 	}
 	if r.Recording, err = b.measureRecording(ctx); err != nil {

@@ -49,6 +49,7 @@ func pageOf(r *report) string {
 	b.WriteString(ratiosTable(r.Rows))
 	b.WriteString("\n![CPU a request, 200 B](img/cpu-200.svg)\n\n![CPU a request, 600 KB](img/cpu-600000.svg)\n")
 	b.WriteString(raceTable(r.Race))
+	b.WriteString(overloadText(r.Overload))
 	b.WriteString(cellTables(r.Rows))
 	b.WriteString("\n" + notes)
 	return b.String()
@@ -128,6 +129,15 @@ func raceTable(r *race) string {
 		fmt.Fprintf(&b, "| %s | %d | %.0f | %.0f | %.3fx |\n", x.Arm, x.Requests, x.P50, x.P99, x.Ratio)
 	}
 	return b.String()
+}
+
+func overloadText(o *overload) string {
+	if o == nil {
+		return ""
+	}
+	return fmt.Sprintf("\n## Overload\n\nIn shadow, 200 B, an open loop of %.0f requests a second for %.0f s, where 64 callers get %.0f: %d were served, %d refused with RESOURCE_EXHAUSTED, "+
+		"%d ran into their deadline, %d failed otherwise. At most %.0f MB were resident. Calls were quick again %.1f s after the end.\n",
+		o.Offered, o.Seconds, o.Sustained, o.Served, o.Refused, o.Late, o.Other, o.PeakMB, o.Recovery)
 }
 
 func cellTables(rows results) string {

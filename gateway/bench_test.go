@@ -36,21 +36,31 @@ func BenchmarkInfer(b *testing.B) {
 }
 
 func benchmarkInfer(b *testing.B, mode rollout.Mode, size int) {
+	infer := inferring(b, mode, size)
+	b.ReportAllocs()
+	for b.Loop() {
+		infer()
+	}
+}
+
+// inferring returns one request through a gateway whose arms answer at once.
+func inferring(t testing.TB, mode rollout.Mode, size int) func() {
+	t.Helper()
 	answer, err := proto.Marshal(&inference.ModelInferResponse{ModelName: "inner", ModelVersion: "1", Id: "x", RawOutputContents: [][]byte{make([]byte, size)}})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	m := request()
 	m.RawInputContents = [][]byte{make([]byte, size)}
 	body, err := proto.Marshal(m)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	g, err := New(Options{})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	defer g.server.Stop()
+	t.Cleanup(g.server.Stop)
 	table, err := g.NewTable(Route{
 		Model: "fraud", Mode: mode, RoutingKey: []KeySource{{KeyParameter, "user_id"}},
 		Champion:   Arm{rollout.Spec{Model: "inner", Version: "1"}, still{answer}},
@@ -59,18 +69,33 @@ func benchmarkInfer(b *testing.B, mode rollout.Mode, size int) {
 		Breaker:    nothing{}, Observer: nothing{}, Recorder: nothing{},
 	})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	g.SetTable(table)
 	req := rollout.NewPayload([][]byte{body}, nil)
-	ctx := b.Context()
-	b.ReportAllocs()
-	for b.Loop() {
+	ctx := t.Context()
+	return func() {
 		md := rollout.Metadata{"content-type": {"application/grpc"}, "user-agent": {"bench"}, "authorization": {"Bearer t"}, "traceparent": {"00-11"}}
 		reply := g.infer(ctx, req, md)
 		if reply.Status.Code != rollout.OK {
-			b.Fatal(reply.Status)
+			t.Fatal(reply.Status)
 		}
 		reply.Payload.Free()
+	}
+}
+
+// TestInferAllocations holds the path to what it allocates now, whatever the size of the
+// request; eleven are the test's own, for the metadata and the arms' answers. Fewer are
+// welcome: lower the ceiling then.
+func TestInferAllocations(t *testing.T) {
+	for _, c := range []struct {
+		mode    rollout.Mode
+		ceiling float64
+	}{{rollout.ModeChampion, 21}, {rollout.ModeShadow, 23}, {rollout.ModeCanary, 23}} {
+		for _, size := range []int{100, 600_000} {
+			if got := testing.AllocsPerRun(200, inferring(t, c.mode, size)); got > c.ceiling {
+				t.Errorf("%s, %d bytes: %.0f allocations a request, at most %.0f", c.mode, size, got, c.ceiling)
+			}
+		}
 	}
 }

@@ -21,6 +21,8 @@ const (
 	DefaultMaxMessageBytes      = 64 << 20
 	DefaultMaxConcurrentStreams = 1024
 	DefaultMaxConnections       = 4096
+	DefaultMaxInFlight          = 2048
+	DefaultMaxInFlightBytes     = 512 << 20
 	// DefaultMaxHeaderBytes is what servers on gRPC's C core take at most, so that a
 	// header list which passes here does not fail at an arm.
 	DefaultMaxHeaderBytes    = 16 << 10
@@ -48,6 +50,10 @@ type Options struct {
 	// MaxConnections bounds the connections; further ones are closed at once and
 	// counted.
 	MaxConnections int
+	// MaxInFlight bounds the forwarded calls under way on all connections, and
+	// MaxInFlightBytes stops new ones while the requests of those come to so much. Over
+	// either: RESOURCE_EXHAUSTED.
+	MaxInFlight, MaxInFlightBytes int64
 	// MaxHeaderBytes bounds a request's metadata as HTTP/2 counts it: names, values
 	// and 32 bytes an entry.
 	MaxHeaderBytes uint32
@@ -73,6 +79,8 @@ func (o Options) withDefaults() Options {
 	or(&o.MaxMessageBytes, DefaultMaxMessageBytes)
 	or(&o.MaxConcurrentStreams, DefaultMaxConcurrentStreams)
 	or(&o.MaxConnections, DefaultMaxConnections)
+	or(&o.MaxInFlight, DefaultMaxInFlight)
+	or(&o.MaxInFlightBytes, DefaultMaxInFlightBytes)
 	or(&o.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	or(&o.ConnectionTimeout, DefaultConnectionTimeout)
 	or(&o.KeepaliveMinTime, DefaultKeepaliveMinTime)
@@ -105,6 +113,7 @@ type Gateway struct {
 	log     *slog.Logger
 	metrics *metrics
 	table   atomic.Pointer[Table]
+	load    load
 
 	server *grpc.Server
 	health *health.Server
@@ -122,6 +131,7 @@ type Gateway struct {
 func New(o Options) (*Gateway, error) {
 	o = o.withDefaults()
 	g := &Gateway{options: o, now: o.Now, log: o.Logger, draining: make(chan struct{})}
+	g.load.maxCalls, g.load.maxBytes = o.MaxInFlight, o.MaxInFlightBytes
 	g.table.Store(&Table{names: "none"})
 	var err error
 	if g.metrics, err = newMetrics(o.Registerer, g.table.Load); err != nil {

@@ -46,19 +46,28 @@ func (g *Gateway) service() *grpc.ServiceDesc {
 // forwarded adapts a handler to gRPC.
 func (g *Gateway) forwarded(name string, serve handler) grpc.MethodDesc {
 	return grpc.MethodDesc{MethodName: name, Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (_ any, err error) {
+		if !g.load.enter() {
+			g.metrics.unrouted.inc(rollout.ResourceExhausted)
+			return nil, errOverloaded
+		}
 		var in oip.Frame
-		defer in.Free()
+		held := 0
+		defer func() {
+			in.Free()
+			g.load.leave(held)
+		}()
 		if err := decode(&in); err != nil {
 			return nil, err
 		}
+		held = in.Payload.Len()
+		g.load.hold(held)
 		defer func() {
 			if p := recover(); p != nil {
 				s := g.recovered(p, "")
 				err = status.Error(codes.Code(s.Code), s.Message)
 			}
 		}()
-		md, _ := metadata.FromIncomingContext(ctx) // a copy, to be changed at will
-		return send(ctx, serve(ctx, in.Payload, rollout.Metadata(md)))
+		return send(ctx, serve(ctx, in.Payload, metadataOf(ctx)))
 	}}
 }
 

@@ -162,36 +162,72 @@ func TestCompareAllocatesNothingAnElement(t *testing.T) {
 	}
 }
 
+// BenchmarkCompare shows MB/s of each side: of outputs that are the same, that differ in
+// one element of a thousand, and in every third.
 func BenchmarkCompare(b *testing.B) {
 	const n = 1 << 16
 	for _, d := range []struct {
 		datatype string
 		size     int64
 	}{{"BF16", 2}, {"FP16", 2}, {"FP32", 4}, {"FP64", 8}, {"INT64", 8}} {
-		for _, kind := range []rollout.CompareKind{rollout.CompareScore, rollout.CompareExact, rollout.CompareClass} {
-			first, second := make([]float64, n), make([]float64, n)
-			x, y := compareOut{values: first}, compareOut{values: second}
-			for i := range first {
-				first[i], second[i] = float64(i%3), float64(i%3&1)
+		for _, inputs := range []struct {
+			name  string
+			every int // one in so many differs; 0 none
+		}{{"identical", 0}, {"nearly", 1000}, {"different", 3}} {
+			p, q := pairOf(b, d.datatype, n, inputs.every)
+			for _, kind := range []rollout.CompareKind{rollout.CompareScore, rollout.CompareExact, rollout.CompareClass} {
+				c := newComparer(b, rollout.CompareRule{Output: "y", Kind: kind})
+				b.Run(d.datatype+"/"+string(kind)+"/"+inputs.name, func(b *testing.B) {
+					b.SetBytes(n * d.size)
+					b.ReportAllocs()
+					for b.Loop() {
+						c.Compare(p, q)
+					}
+				})
 			}
-			if d.datatype == "INT64" {
-				ints, others := make([]int64, n), make([]int64, n)
-				for i := range ints {
-					ints[i], others[i] = int64(i%3), int64(i%3&1)
-				}
-				x.values, y.values = ints, others
+		}
+	}
+}
+
+// pairOf returns two answers with n elements each, of which one in every so many differs.
+func pairOf(t testing.TB, datatype string, n, every int) (p, q *rollout.Payload) {
+	t.Helper()
+	first, second := make([]int64, n), make([]int64, n)
+	for i := range first {
+		first[i] = int64(i % 3)
+		second[i] = first[i]
+		if every > 0 && i%every == 0 {
+			second[i] = (first[i] + 1) % 3
+		}
+	}
+	out := func(v []int64) compareOut {
+		o := compareOut{name: "y", datatype: datatype, shape: []int64{int64(n) / 8, 8}, values: v}
+		if datatype != "INT64" {
+			floats := make([]float64, n)
+			for i := range v {
+				floats[i] = float64(v[i])
 			}
-			x.name, x.datatype, x.shape = "y", d.datatype, []int64{n / 8, 8}
-			y.name, y.datatype, y.shape = x.name, x.datatype, x.shape
-			p, q := compareResponse(b, x), compareResponse(b, y)
-			c := newComparer(b, rollout.CompareRule{Output: "y", Kind: kind})
-			b.Run(d.datatype+"/"+string(kind), func(b *testing.B) {
-				b.SetBytes(n * d.size) // of each side
-				b.ReportAllocs()
-				for b.Loop() {
-					c.Compare(p, q)
-				}
-			})
+			o.values = floats
+		}
+		return o
+	}
+	return compareResponse(t, out(first)), compareResponse(t, out(second))
+}
+
+// What differs is decoded in blocks on the stack: a large tensor takes no more
+// allocations than a small one.
+func TestCompareAllocatesNothingForElements(t *testing.T) {
+	for _, d := range []string{"BF16", "FP16", "FP32", "FP64", "INT64"} {
+		for _, kind := range []rollout.CompareKind{rollout.CompareScore, rollout.CompareExact} {
+			c := newComparer(t, rollout.CompareRule{Output: "y", Kind: kind})
+			var allocations [2]float64
+			for i, n := range []int{64, 1 << 14} {
+				p, q := pairOf(t, d, n, 3)
+				allocations[i] = testing.AllocsPerRun(10, func() { c.Compare(p, q) })
+			}
+			if allocations[1] > allocations[0] {
+				t.Errorf("%s as %s: %.0f allocations, %.0f for a few elements", d, kind, allocations[1], allocations[0])
+			}
 		}
 	}
 }

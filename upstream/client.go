@@ -48,6 +48,12 @@ const (
 	pingTimeout = 10 * time.Second
 )
 
+// Windows of a fixed size leave out the pings by which grpc-go finds one.
+const (
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+)
+
 // detailsKey is where gRPC carries the serialized google.rpc.Status.
 const detailsKey = "grpc-status-details-bin"
 
@@ -119,6 +125,8 @@ func (o Options) dialOptions() []grpc.DialOption {
 		grpc.WithDisableServiceConfig(), // what a DNS TXT record says of retries must not matter
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(),
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: baseBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff},
 			MinConnectTimeout: connectTimeout,
