@@ -135,6 +135,13 @@ func explainConfig(path string, cfg *config.Config) string {
 		fmt.Fprintf(t, "records\ttopic %s at %s, as %s\n", k.Topic, strings.Join(k.Brokers, ", "), k.Encoding)
 		fmt.Fprintf(t, "waiting\t%s\n", waitingPlace(cfg.Sink))
 	}
+	if o := cfg.Outcomes; o != nil {
+		from := "by RPC"
+		if o.Kafka != nil {
+			from += fmt.Sprintf(" and topic %s at %s", o.Kafka.Topic, strings.Join(o.Kafka.Brokers, ", "))
+		}
+		fmt.Fprintf(t, "outcomes\t%s, up to %s late, in %s\n", from, span(o.Window), o.Dir)
+	}
 	fmt.Fprintf(t, "state\t%s\n", cfg.Store.Path)
 	if cfg.Admin.Audit != "" {
 		fmt.Fprintf(t, "audit\t%s\n", cfg.Admin.Audit)

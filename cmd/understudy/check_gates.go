@@ -21,7 +21,7 @@ func gateInWords(g rollout.Gate) string {
 		unit = "pairs"
 	}
 	return fmt.Sprintf("%s: %s; %s, %s after routing, over at least %s %s; %s",
-		g.Name(), demand(g), where, g.Horizon, count(g.MinRequests), unit, consequence(g))
+		g.Name(), demand(g), where, span(g.Horizon), count(g.MinRequests), unit, consequence(g))
 }
 
 // overrideInWords says it of a gate as it holds at one step.
@@ -30,7 +30,7 @@ func overrideInWords(g rollout.Gate, mode rollout.Mode) string {
 		return g.Name() + ": not judged"
 	}
 	return fmt.Sprintf("%s: %s; %s after routing, over at least %s %s; %s",
-		g.Name(), demand(g), g.Horizon, count(g.MinRequests), trialsOf(g, mode), consequence(g))
+		g.Name(), demand(g), span(g.Horizon), count(g.MinRequests), trialsOf(g, mode), consequence(g))
 }
 
 func trialsOf(g rollout.Gate, mode rollout.Mode) string {
@@ -56,8 +56,24 @@ func demand(g rollout.Gate) string {
 		return fmt.Sprintf("mean shifted by at most %v, differences clamped to ±%v", g.Limit, g.Range)
 	case rollout.Drift:
 		return fmt.Sprintf("population stability index at most %v", g.Limit)
+	case rollout.ReportedOutcome:
+		return outcomeDemand(g)
 	}
 	return string(g.Metric)
+}
+
+func outcomeDemand(g rollout.Gate) string {
+	worse, silent := "less", "nothing reported is 0"
+	if g.Fewer {
+		worse = "more"
+	}
+	if g.ReportedOnly {
+		silent = "of what is reported"
+	}
+	if g.Mean {
+		return fmt.Sprintf("on average at most %v %s than the champion, over [%v, %v], %s", g.Margin, worse, g.From, g.To, silent)
+	}
+	return fmt.Sprintf("at most %s %s than the champion, %s", increase(g), worse, silent)
 }
 
 // increase writes a margin as the file does.

@@ -130,6 +130,9 @@ func latency(d time.Duration) string {
 
 // span writes a duration to the second, without units that are zero at its end.
 func span(d time.Duration) string {
+	if d > 0 && d < time.Second {
+		return d.String()
+	}
 	s := d.Round(time.Second).String()
 	for _, zero := range []struct{ unit, tail string }{{"m", "0s"}, {"h", "0m"}} {
 		if rest, ok := strings.CutSuffix(s, zero.unit+zero.tail); ok {
