@@ -49,9 +49,10 @@ type Reported struct {
 	Value float64
 }
 
-// The results of a report.
+// ReportResult says what became of a report.
 type ReportResult string
 
+// The results of a report.
 const (
 	// Accepted is stored, and counted by the gates in its time.
 	Accepted ReportResult = "accepted"
