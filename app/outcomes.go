@@ -78,7 +78,7 @@ func (a *App) runOutcomes(serving *sync.WaitGroup) {
 }
 
 // outcomesEnd is what the desk gets for its end: Kafka's last words and an fsync.
-const outcomesEnd = 3 * minFlush
+const outcomesEnd = 2 * minFlush
 
 // closeOutcomes closes the desk, once nobody issues, reports or reads any more.
 func (a *App) closeOutcomes() error {

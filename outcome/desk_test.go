@@ -552,3 +552,51 @@ func BenchmarkReport(b *testing.B) {
 		})
 	}
 }
+
+// A disk that fails refuses reports, and they may come again.
+func TestADiskThatFails(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.Issue(w.ticket("fraud"))
+	w.report(t, rollout.Accepted, Request{Ticket: first, Name: "converted", Value: 1})
+	if err := w.file.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.Report(t.Context(), Request{Ticket: w.Issue(w.ticket("fraud")), Name: "converted", Value: 1}); !errors.Is(err, rollout.ErrUnavailable) {
+		t.Errorf("%q, %v; want ErrUnavailable", got, err)
+	}
+	if _, err := w.After("fraud", 0, 10); !errors.Is(err, rollout.ErrUnavailable) {
+		t.Errorf("After: %v", err)
+	}
+	if got := value(t, w.metrics.unremembered); got == 0 {
+		t.Error("the ticket's id is lost and not counted")
+	}
+	w.end()
+	w.start(t)
+	w.report(t, rollout.Duplicate, Request{Ticket: first, Name: "converted", Value: 1})
+}
+
+// A page that can't be is an error, for good, and neither a crash nor a wait.
+func TestAFileThatIsDamaged(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 2000 {
+		w.Issue(w.ticket("fraud"))
+	}
+	w.report(t, rollout.Accepted, Request{Ticket: w.Issue(w.ticket("fraud")), Name: "converted", Value: 1})
+	w.end()
+	path := filepath.Join(w.opts.Dir, fileName)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	for i := 2 * page; i < len(whole); i++ { // behind the meta pages
+		whole[i] = 'x'
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.opts.Registerer = nil
+	if _, err := Open(w.opts); !errors.Is(err, rollout.ErrUnavailable) || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("%v; want an error about a damaged file", err)
+	}
+}

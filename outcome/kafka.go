@@ -37,7 +37,11 @@ const (
 	// retryAfter is the pause where Kafka or the disk fails.
 	retryAfter = time.Second
 	// closeWait is for the last words with Kafka.
-	closeWait = 3 * time.Second
+	closeWait = 2 * time.Second
+	// maxQueued bounds the messages that the library reads ahead, whatever their size, and
+	// gatherBytes those of a batch: what is no report may be large.
+	maxQueued   = 100
+	gatherBytes = 1 << 20
 	// maxMessage is far over what a report takes.
 	maxMessage = 64 << 10
 	// protobufType is the header `content-type` of a message that is no JSON.
@@ -59,7 +63,7 @@ func (d *Desk) consume(ctx context.Context) {
 	dialer := &kafka.Dialer{ClientID: "understudy-outcomes", Timeout: dialTimeout, TLS: d.opts.Kafka.TLS, SASLMechanism: d.opts.Kafka.SASL}
 	c.topic = kafka.NewReader(kafka.ReaderConfig{
 		Brokers: d.opts.Kafka.Brokers, Topic: d.opts.Kafka.Topic, GroupID: d.opts.Kafka.Group, Dialer: dialer,
-		StartOffset: kafka.FirstOffset, QueueCapacity: maxBatch, MaxWait: fetchWait, ReadLagInterval: -1,
+		StartOffset: kafka.FirstOffset, QueueCapacity: maxQueued, MaxWait: fetchWait, ReadLagInterval: -1,
 		JoinGroupBackoff: retryAfter, MaxAttempts: 1, WatchPartitionChanges: true, ErrorLogger: kafka.LoggerFunc(c.complain),
 	})
 	defer c.close()
@@ -130,12 +134,15 @@ func (c *consumer) gather(ctx context.Context) (messages []kafka.Message, err er
 	}
 	more, cancel := context.WithTimeout(ctx, gatherWait)
 	defer cancel()
-	for messages = append(messages, m); len(messages) < maxBatch; messages = append(messages, m) {
+	for bytes := 0; ; {
+		messages = append(messages, m)
+		if bytes += len(m.Value); bytes >= gatherBytes || len(messages) >= maxBatch {
+			return messages, nil
+		}
 		if m, err = c.topic.FetchMessage(more); err != nil {
-			break
+			return messages, nil // what is wrong comes again
 		}
 	}
-	return messages, nil
 }
 
 // receive reads a message as the RPC reads its request.

@@ -35,9 +35,9 @@ func (l *logs) count(what string) int {
 
 func (w *world) eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("no %s after a minute", what)
+			t.Fatalf("no %s after two minutes", what)
 		}
 	}
 }
@@ -157,7 +157,7 @@ func TestKafkaAway(t *testing.T) {
 	}
 	began = time.Now()
 	w.end()
-	if took := time.Since(began); took > 2*closeWait+time.Second {
+	if took := time.Since(began); took > 3*closeWait {
 		t.Errorf("the end took %s", took)
 	}
 	_ = broker.Resume()
