@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,6 +111,30 @@ func TestSpoolDrain(t *testing.T) {
 }
 
 // One that is interrupted, or that a gateway keeps out, leaves everything there.
+// lockedText takes what a command and the log that it set write at the same time.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lockedText) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 func TestSpoolDrainThatCannot(t *testing.T) {
 	file, topic, _, dir := setting(t, 10)
 	data, err := os.ReadFile(file)
@@ -124,7 +149,8 @@ func TestSpoolDrainThatCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out, log strings.Builder
+	var out strings.Builder
+	var log lockedText
 	code := run(t.Context(), []string{"spool", "drain", "-c", file}, &out, &log)
 	if code != exitFailed || !strings.Contains(log.String(), "locked by another process") || !strings.Contains(log.String(), dir) {
 		t.Errorf("beside an owner: %d, %s", code, log.String())
