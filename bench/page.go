@@ -44,6 +44,9 @@ func pageOf(r *report) string {
 	for _, m := range r.Missing {
 		fmt.Fprintf(&b, "%s.\n", m)
 	}
+	if r.Quick {
+		b.WriteString("This was the short form, with fewer cells and shorter rounds.\n")
+	}
 	b.WriteString(method)
 	b.WriteString(goalsTable(r.Goals))
 	b.WriteString(ratiosTable(r.Rows))
