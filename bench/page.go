@@ -44,6 +44,9 @@ func pageOf(r *report) string {
 	for _, m := range r.Missing {
 		fmt.Fprintf(&b, "%s.\n", m)
 	}
+	if r.Quick {
+		b.WriteString("This was the short form, with fewer cells and shorter rounds.\n")
+	}
 	b.WriteString(method)
 	b.WriteString(goalsTable(r.Goals))
 	b.WriteString(ratiosTable(r.Rows))
@@ -118,15 +121,17 @@ func raceTable(r *race) string {
 	if r == nil {
 		return ""
 	}
-	verdict := "which counts"
+	verdict := "the race counts"
 	if !r.decided() {
-		verdict = "so this race is undecided"
+		verdict = "**the race is undecided**"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## The champion's latency while its challenger is in trouble\n\nFive gateways share one open loop of %d requests a second, each request going to one at random. The slow challenger takes 200 ms, the hung one never answers. "+
-		"The two without a mirror are %.3fx apart at p99, %s (at most %.2fx; runs: %d).\n\n| | requests | p50 µs | p99 µs | p99 beside no mirror |\n| --- | --- | --- | --- | --- |\n", raceRate, r.Twins, verdict, twinsApart, r.Runs)
+	fmt.Fprintf(&b, "\n## The champion's latency while its challenger is in trouble\n\nFive gateways share one open loop of %.0f requests a second, "+
+		"each request going to one at random. The slow challenger takes 200 ms, the hung one never answers. "+
+		"The two without a mirror are %.3fx apart at p99: %s (it does at %.2fx at most, without a failure; runs: %d).\n\n"+
+		"| | requests | failed | p50 µs | p99 µs | p99 beside no mirror |\n| --- | --- | --- | --- | --- | --- |\n", r.Rate, r.Twins, verdict, twinsApart, r.Runs)
 	for _, x := range r.Runners {
-		fmt.Fprintf(&b, "| %s | %d | %.0f | %.0f | %.3fx |\n", x.Arm, x.Requests, x.P50, x.P99, x.Ratio)
+		fmt.Fprintf(&b, "| %s | %d | %d | %.0f | %.0f | %.3fx |\n", x.Arm, x.Requests, x.Failed, x.P50, x.P99, x.Ratio)
 	}
 	return b.String()
 }
@@ -135,8 +140,9 @@ func overloadText(o *overload) string {
 	if o == nil {
 		return ""
 	}
-	return fmt.Sprintf("\n## Overload\n\nIn shadow, 200 B, an open loop of %.0f requests a second for %.0f s, where 64 callers get %.0f: %d were served, %d refused with RESOURCE_EXHAUSTED, "+
-		"%d ran into their deadline, %d failed otherwise. At most %.0f MB were resident. Calls were quick again %.1f s after the end.\n",
+	return fmt.Sprintf("\n## Overload\n\nIn shadow, 200 B, an open loop of %.0f requests a second for %.0f s, where 64 callers get %.0f: "+
+		"%d were served, %d refused with RESOURCE_EXHAUSTED, %d ran into their deadline, %d failed otherwise. "+
+		"At most %.0f MB were resident. Calls were quick again %.1f s after the end.\n",
 		o.Offered, o.Seconds, o.Sustained, o.Served, o.Refused, o.Late, o.Other, o.PeakMB, o.Recovery)
 }
 

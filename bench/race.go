@@ -12,8 +12,11 @@ const (
 	// twinsApart is how far the p99s of two healthy gateways may be apart in a race that
 	// is to count.
 	twinsApart = 1.03
-	// raceRate is requests a second, of all gateways together.
-	raceRate = 4000
+	// mostRate is requests a second, of all gateways together, and raceShare how much of
+	// what a gateway can take that is at most: latency is to be that of the gateways, not
+	// that of a queue before them.
+	mostRate  = 4000
+	raceShare = 0.4
 	// raceLeast is the fewest requests of a gateway.
 	raceLeast = 20_000
 )
@@ -31,6 +34,8 @@ type runner struct {
 
 // race is gateways that share one stream of requests, each going to one at random.
 type race struct {
+	// Rate is requests a second of all together.
+	Rate    float64  `json:"rate"`
 	Runners []runner `json:"runners"`
 	// Twins is the larger to the smaller p99 of the two healthy ones.
 	Twins float64 `json:"twins"`
@@ -39,7 +44,7 @@ type race struct {
 
 func (r *race) decided() bool {
 	return r != nil && r.Twins > 0 && r.Twins <= twinsApart &&
-		!slices.ContainsFunc(r.Runners, func(r runner) bool { return r.Requests < raceLeast })
+		!slices.ContainsFunc(r.Runners, func(r runner) bool { return r.Requests < raceLeast || r.Failed > 0 })
 }
 
 func (r *race) find(arm string) (runner, bool) {
@@ -53,12 +58,13 @@ func (r *race) find(arm string) (runner, bool) {
 	return r.Runners[i], true
 }
 
-// raceLength is how long a race is, and how many may be run until one counts.
-func (f flags) raceLength() (length time.Duration, runs int) {
-	if f.quick {
-		return 26 * time.Second, 1
+// raceLength is how long a race takes at a rate, and how many may be run until one counts.
+func (f flags) raceLength(rate float64, gateways int) (length time.Duration, runs int) {
+	requests, runs := 1.05*raceLeast, 1
+	if !f.quick {
+		requests, runs = 3*raceLeast, 3
 	}
-	return 75 * time.Second, 4
+	return time.Duration(requests * float64(gateways) / rate * float64(time.Second)), runs
 }
 
 // runRace races the champion alone, twice, against it with a challenger in trouble. It
@@ -73,15 +79,18 @@ func (b *bench) runRace(ctx context.Context) (*race, error) {
 		}
 		calls = append(calls, s.client.sending(b.ofSize(smallSize)))
 	}
-	length, runs := b.raceLength()
+	nothing := marks{func() {}, func() {}}
+	full := closed(ctx, calls[0], 16, 200*time.Millisecond, time.Second, nothing)
+	rate := min(mostRate, max(raceShare*float64(len(full.latencies)), 200))
+	length, runs := b.raceLength(rate, len(calls))
 	for run := 1; ; run++ {
-		b.t.say("race %d of %d at most: champion with slow, hung and dead challenger beside two without, %d requests a second, %s", run, runs, raceRate, length)
-		seen := paced(ctx, calls, func(int) int { return rand.IntN(len(calls)) }, raceRate, 2*time.Second, length, marks{func() {}, func() {}})
+		b.t.say("race %d of %d at most: champion with slow, hung and dead challenger beside two without, %.0f requests a second, %s", run, runs, rate, length.Round(time.Second))
+		seen := paced(ctx, calls, func(int) int { return rand.IntN(len(calls)) }, rate, 2*time.Second, length, nothing)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		r := judgeRace(names, seen)
-		r.Runs = run
+		r.Runs, r.Rate = run, rate
 		b.t.say("race: %s", r)
 		if r.decided() || run == runs {
 			return r, nil

@@ -22,9 +22,8 @@ import (
 // the arm's.
 const nameSlack = 64 << 10
 
-// Windows of a fixed size leave out the pings by which grpc-go finds one: with small
-// messages these cost 6 % of a request. Most messages fit into a stream's, so that a sender does
-// not stop within one.
+// Windows of a fixed size leave out the pings by which grpc-go finds one. Most messages
+// fit into a stream's, so that a sender does not stop within one.
 const (
 	streamWindow     = 1 << 20
 	connectionWindow = 4 << 20
