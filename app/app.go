@@ -129,6 +129,7 @@ func (a *App) buildGateway() error {
 	a.gateway, err = gateway.New(gateway.Options{
 		Version: a.version, TLS: secure, Reflection: a.cfg.Reflection,
 		MaxMessageBytes: l.MaxMessageBytes, MaxConcurrentStreams: l.MaxConcurrentStreams, MaxConnections: l.MaxConnections,
+		MaxInFlight: l.MaxInFlight, MaxInFlightBytes: l.MaxInFlightBytes,
 		KeepaliveMinTime: l.Keepalive.MinTime, KeepaliveTime: l.Keepalive.Time, KeepaliveTimeout: l.Keepalive.Timeout,
 		MaxIdle: l.Keepalive.MaxIdle, MaxAge: l.Keepalive.MaxAge,
 		Registerer: a.registry, Logger: a.log,

@@ -66,7 +66,9 @@ type Limits struct {
 	// MaxConcurrentStreams bounds the calls in flight on one connection.
 	MaxConcurrentStreams uint32
 	MaxConnections       int
-	Keepalive            Keepalive
+	// MaxInFlight and MaxInFlightBytes bound the calls under way and their requests.
+	MaxInFlight, MaxInFlightBytes int64
+	Keepalive                     Keepalive
 }
 
 // Keepalive are the data port's rules for connections.

@@ -130,12 +130,12 @@ func (o object) tlsClient() *ClientTLS {
 
 func (d *document) limits(root object, l *Limits) {
 	*l = Limits{
-		MaxMessageBytes: 64 << 20, MaxConcurrentStreams: 1024, MaxConnections: 4096,
+		MaxMessageBytes: 64 << 20, MaxConcurrentStreams: 1024, MaxConnections: 4096, MaxInFlight: 2048, MaxInFlightBytes: 512 << 20,
 		Keepalive: Keepalive{
 			MinTime: 10 * time.Second, Time: time.Minute, Timeout: 20 * time.Second, MaxIdle: 15 * time.Minute,
 		},
 	}
-	o, ok := root.section("limits", keys{known: []string{"maxMessageBytes", "maxConcurrentStreams", "maxConnections", "keepalive"}})
+	o, ok := root.section("limits", keys{known: []string{"maxMessageBytes", "maxConcurrentStreams", "maxConnections", "maxInFlight", "maxInFlightBytes", "keepalive"}})
 	if !ok {
 		return
 	}
@@ -143,6 +143,8 @@ func (d *document) limits(root object, l *Limits) {
 	size(o, "maxMessageBytes", &l.MaxMessageBytes, 1<<10, math.MaxInt32)
 	count(o, "maxConcurrentStreams", &l.MaxConcurrentStreams, 1, mostCount)
 	count(o, "maxConnections", &l.MaxConnections, 1, mostCount)
+	count(o, "maxInFlight", &l.MaxInFlight, 1, mostCount)
+	size(o, "maxInFlightBytes", &l.MaxInFlightBytes, 1<<20, mostBytes)
 	k, ok := o.section("keepalive", keys{known: []string{"minTime", "time", "timeout", "maxIdle", "maxAge"}})
 	if !ok {
 		return
