@@ -55,6 +55,11 @@ func shadow() rollout.View {
 	return v
 }
 
+var (
+	converted = rollout.Gate{Metric: rollout.ReportedOutcome, Outcome: "converted", Margin: 0.01, To: 1, Horizon: 24 * time.Hour, Share: 0.1, InCanary: true, OnFail: rollout.RollBack}
+	revenue   = rollout.Gate{Metric: rollout.ReportedOutcome, Outcome: "revenue", Mean: true, Margin: 0.5, To: 500, Horizon: 6 * time.Hour, Share: 0.1, InCanary: true, OnFail: rollout.RollBack}
+)
+
 // canary has a cohort that fails while all requests pass, and a gate on trial.
 func inCanary() rollout.View {
 	v := fraud()
@@ -79,6 +84,10 @@ func inCanary() rollout.View {
 			{Gate: tailLatency, Applies: true, Verdict: rollout.Fail, Why: "1.9 times as many requests are beyond the champion's 99th percentile", LogFail: 6,
 				Counts: rollout.GateCounts{Champion: 152014, ChampionBad: 1498, Challenger: 8012, ChallengerBad: 151}, Estimate: 1.91, Low: 1.42, High: 2.53, Missing: -1},
 			{Gate: drift, Verdict: rollout.Inconclusive, Why: "judges shadow only", Missing: -1, Low: 1},
+			{Gate: converted, Applies: true, Verdict: rollout.Inconclusive, Why: "not enough evidence either way", LogFail: 0.7, LogPass: 2.2, Prior: 0.1, Missing: 9000, Expected: 25*time.Hour + 4*time.Minute,
+				Counts: rollout.GateCounts{Champion: 9012, ChampionBad: 451, Challenger: 482, ChallengerBad: 23}, Estimate: -0.0023, Low: -0.031, High: 0.028},
+			{Gate: revenue, Applies: true, Verdict: rollout.Pass, Why: "shown to be no worse than allowed", LogFail: -2, LogPass: 4.9, Prior: 0.1,
+				Counts: rollout.GateCounts{Champion: 9012, ChampionMean: 12.418, Challenger: 482, ChallengerMean: 12.7}, Estimate: 0.282, Low: -0.41, High: 1.02},
 		},
 		Shadow: []rollout.GateReport{
 			{Gate: errorRate, Applies: true, Verdict: rollout.Pass, Why: "the challenger fails no more than 2pp above the champion"},
