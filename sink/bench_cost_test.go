@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,7 +22,11 @@ import (
 //
 // The figure of the sink is the difference to a control, which makes the same exchanges
 // in the same way and frees them; the control's own is reported beside it.
+//
+// The garbage collector runs as often as in a gateway with a small heap; see tuneMemory in
+// cmd/understudy.
 func BenchmarkCPUPerRecord(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	brokers := realKafka.Brokers(b)
 	for _, size := range []struct {
 		name  string
@@ -126,7 +131,7 @@ func varied(b *testing.B, bytes int) func() *rollout.Exchange {
 
 func await(delivered func() int64, n int64) {
 	for delivered() < n {
-		time.Sleep(time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // each look costs microseconds
 	}
 }
 

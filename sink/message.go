@@ -127,9 +127,11 @@ func (v *envelope) source(model []byte) []byte {
 	return s
 }
 
-// attributes reads what a record's headers say from its wire form.
+// attributes reads what a record's headers say from its wire form. The encoder writes these
+// fields before all large ones, so that the rest of its records need not be read; a checksum
+// guards that.
 func attributes(record []byte) (id, model []byte, at time.Time, err error) {
-	for len(record) > 0 {
+	for len(record) > 0 && (len(id) == 0 || len(model) == 0 || at.IsZero()) {
 		field, typ, n := protowire.ConsumeTag(record)
 		if n < 0 {
 			return nil, nil, at, fmt.Errorf("%w: %w", errNoRecord, protowire.ParseError(n))
