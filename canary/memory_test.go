@@ -13,7 +13,7 @@ import (
 
 // memory is a store in memory that fails on request.
 type memory struct {
-	desk desk // what is reported
+	desk     desk // what is reported
 	mu       sync.Mutex
 	states   map[string]rollout.State
 	progress map[string]rollout.Progress
