@@ -189,3 +189,54 @@ func (th *theatre) wantsConversions(want map[string]int64, n int64) {
 			c.GetChampionBad(), c.GetChallengerBad(), want["1"], want["2"])
 	}
 }
+
+// What was acknowledged counts, once, though the process was killed at once and had not
+// stored that it read it.
+func TestAcknowledgedOutcomesOutliveAKill(t *testing.T) {
+	p := spawnOn(t, stub(t), func(p *play) {
+		p.Gates = "[{metric: outcome, outcome: converted, horizon: 12s, allowedDecrease: 5pp, minRequests: 1000000}]"
+		p.Outcomes = fmt.Sprintf("{dir: %q, window: 1h}", p.Dir+"/outcomes")
+		p.Timeout, p.MaxInFlight, p.MirrorCap = "5s", 64, 256
+	})
+	p.awaitReady()
+	p.copyChampion()
+	p.canary(50)
+	replies := p.mustServe(1, 200)
+	time.Sleep(6 * time.Second) // evidence is stored each 5 s
+	want := map[string]int64{}
+	for i, r := range replies {
+		if converts(i, 30) {
+			want[r.version]++
+			if got := p.report(byTicket(r, 1)); got != adminv1.OutcomeResult_OUTCOME_RESULT_ACCEPTED {
+				t.Fatalf("report: %v", got)
+			}
+		}
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait()
+	p.run()
+	p.awaitReady()
+	for i, r := range replies {
+		if converts(i, 30) {
+			if got := p.report(byID(r, 0)); got != adminv1.OutcomeResult_OUTCOME_RESULT_DUPLICATE {
+				t.Fatalf("reported again after the kill: %v", got)
+			}
+		}
+	}
+	var c *adminv1.GateCounts
+	p.eventually("the requests to count", func() bool {
+		explained, err := p.admin.Explain(context.Background(), &adminv1.ExplainRequest{Model: "risk"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range explained.GetJudgement().GetGates() { // none before the first look
+			c = g.GetCounts()
+		}
+		return c.GetChampion()+c.GetChallenger() >= 200-5 // two keys may share a bit
+	})
+	if c.GetChampionBad() > want["1"] || c.GetChampionBad() < want["1"]-5 || c.GetChallengerBad() > want["2"] || c.GetChallengerBad() < want["2"]-5 {
+		t.Errorf("%d and %d conversions, want %d and %d", c.GetChampionBad(), c.GetChallengerBad(), want["1"], want["2"])
+	}
+}
