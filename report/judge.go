@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/understudy-serving/understudy/gate"
 	"github.com/understudy-serving/understudy/rollout"
@@ -12,6 +13,9 @@ import (
 
 // tailLatencyWhy is why a report has no verdict on tail latency.
 const tailLatencyWhy = "is judged live only: it takes the champion's p99 as it was before the step"
+
+// longAgo is a time after which no bet is as it was.
+const longAgo = 24 * time.Hour
 
 // judge lets the gates speak at each step, in the order in which the steps came: on what was
 // counted there, with the evidence of the steps before.
@@ -25,6 +29,9 @@ func (p *played) judge(rules rollout.Rules) []Step {
 	for _, key := range p.steps() {
 		step := counts.Steps[key]
 		state := rollout.State{Mode: step.Mode, Weight: step.Weight, Entered: key, Step: -1, Override: true, Rules: rules}
+		// Between two steps all wealth goes back to the prior, as it does live with time: else a
+		// challenger that was healthy in shadow would have to lose all that it won there.
+		evidence.Absorb(state, gate.Counts{}, longAgo)
 		evidence.Absorb(state, gate.Counts{Steps: map[uint64]*gate.Step{key: step}}, 0)
 		found := Step{Mode: step.Mode, Weight: step.Weight.Percent()}
 		for _, g := range evidence.Judge(state, true).Gates {
