@@ -205,7 +205,7 @@ func (r *routes) cast(m *model, out *gateway.Route, used map[connKey]bool) (err 
 		return err
 	}
 	out.Recorder = recorder{r.sink, m.mirror}
-	if s.Rules.Outcomes() != nil {
+	if s.Mode == rollout.ModeCanary && s.Rules.Outcomes() != nil { // in shadow no outcome counts
 		out.Tickets, out.Rollout, out.Step = r.tickets, s.Rollout, s.PlanIndex()
 	}
 	return nil

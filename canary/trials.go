@@ -257,6 +257,5 @@ func (t *trials) name(i int, value string) uint8 {
 // fitForName keeps what a client makes up out of names: those of cohorts are stored,
 // printed and scraped.
 func fitForName(value string) bool {
-	const most = 64
-	return len(value) <= most && utf8.ValidString(value)
+	return len(value) <= rollout.MaxSegmentValue && utf8.ValidString(value)
 }

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // of a pass, if it is its key's first at this step.
 func (b *bench) count(i int, g *rollout.Gate, x *trial, delta *gate.Counts) {
 	live, copied := within(x.live.Load(), g.Horizon), within(x.mirrored.Load(), g.Horizon)
-	var vote func(*gate.Cell)
+	var vote gate.Vote
 	var isBad bool
 	switch {
 	case g.Metric == rollout.ScoreShift || g.Metric == rollout.Drift:
@@ -73,42 +72,25 @@ func (b *bench) series(i int, cohorts [rollout.MaxSegmentSources]uint8) iter.Seq
 }
 
 // scored votes with the values of a pair.
-func scored(g *rollout.Gate, x *trial, copied uint64) (vote func(*gate.Cell)) {
-	comparison := x.compared()
-	if copied&compared == 0 || comparison == nil {
+func scored(g *rollout.Gate, x *trial, copied uint64) gate.Vote {
+	if copied&compared == 0 {
 		return nil
 	}
-	i := slices.IndexFunc(comparison.Outputs, func(o rollout.OutputComparison) bool { return o.Output == g.Output })
-	if i < 0 || len(comparison.Outputs[i].Scores) == 0 {
-		return nil
-	}
-	pairs := comparison.Outputs[i].Scores
-	if g.Metric == rollout.Drift {
-		return func(c *gate.Cell) {
-			for _, p := range pairs {
-				c.Scores.Observe(p.Champion, p.Challenger)
-			}
-		}
-	}
-	var sum float64
-	for _, p := range pairs {
-		sum += p.Challenger - p.Champion
-	}
-	return func(c *gate.Cell) { c.Shift.Observe(sum/float64(len(pairs)), g.Range) }
+	return gate.Scored(g, x.compared())
 }
 
 // agreed votes with whether a pair agrees.
-func agreed(copied uint64) (vote func(*gate.Cell), isBad bool) {
+func agreed(copied uint64) (vote gate.Vote, isBad bool) {
 	if copied&compared == 0 {
 		return nil, false
 	}
 	differ := copied&disagrees != 0
-	return func(c *gate.Cell) { c.Pairs++; c.ChallengerOnly += one(differ) }, differ
+	return gate.Compared(differ), differ
 }
 
 // repeated votes with who disagrees with the champion: the challenger, or itself when it is
 // asked again.
-func repeated(copied, again uint64) (vote func(*gate.Cell), isBad bool) {
+func repeated(copied, again uint64) (vote gate.Vote, isBad bool) {
 	if copied&compared == 0 || again&compared == 0 {
 		return nil, false
 	}
@@ -116,17 +98,12 @@ func repeated(copied, again uint64) (vote func(*gate.Cell), isBad bool) {
 }
 
 // discordant votes with which side of a pair is bad.
-func discordant(champion, challenger bool) (vote func(*gate.Cell), isBad bool) {
-	return func(c *gate.Cell) {
-		c.Pairs++
-		c.ChallengerOnly += one(challenger && !champion)
-		c.ChampionOnly += one(champion && !challenger)
-		c.Both += one(champion && challenger)
-	}, champion || challenger
+func discordant(champion, challenger bool) (vote gate.Vote, isBad bool) {
+	return gate.Pair(champion, challenger), champion || challenger
 }
 
 // rehearsed votes with which arm failed a request that both had.
-func rehearsed(live, copied uint64) (vote func(*gate.Cell), isBad bool) {
+func rehearsed(live, copied uint64) (vote gate.Vote, isBad bool) {
 	if live == 0 || copied == 0 {
 		return nil, false
 	}
@@ -135,7 +112,7 @@ func rehearsed(live, copied uint64) (vote func(*gate.Cell), isBad bool) {
 
 // performed votes with how the assigned arm served a request. There is no vote where the
 // gate can't say yet what is bad.
-func performed(g *rollout.Gate, x *trial, live uint64) (vote func(*gate.Cell), isBad bool) {
+func performed(g *rollout.Gate, x *trial, live uint64) (vote gate.Vote, isBad bool) {
 	isBad = live&diverted != 0
 	switch g.Metric {
 	case rollout.SlowRate:
@@ -152,17 +129,7 @@ func performed(g *rollout.Gate, x *trial, live uint64) (vote func(*gate.Cell), i
 	default:
 		isBad = isBad || live&bad != 0
 	}
-	if x.arm == rollout.Challenger {
-		return func(c *gate.Cell) { c.ChallengerLive++; c.ChallengerBad += one(isBad) }, isBad
-	}
-	return func(c *gate.Cell) { c.ChampionLive++; c.ChampionBad += one(isBad) }, isBad
-}
-
-func one(is bool) int64 {
-	if is {
-		return 1
-	}
-	return 0
+	return gate.Live(x.arm, isBad), isBad
 }
 
 // cohortName is "region=eu" for a value of parameter:region.

@@ -38,7 +38,7 @@ func TestWhatCountsAsBad(t *testing.T) {
 		}
 		for i, want := range []bool{c.isError, c.isSlow} {
 			got := s.counts(i, "")
-			if got.Champion+got.Challenger != 1 || got.ChampionBad+got.ChallengerBad != one(want) {
+			if got.Champion+got.Challenger != 1 || got.ChampionBad+got.ChallengerBad != map[bool]int64{true: 1}[want] {
 				t.Errorf("%s, gate %d: %+v, want bad: %t", name, i, got, want)
 			}
 		}

@@ -107,17 +107,7 @@ func (c *Checkpoint) Absorb(s rollout.State, delta Counts, passed time.Duration)
 	c.forget()
 }
 
-func (c *Checkpoint) process(k Series) *Process {
-	p := c.Series[k]
-	if p == nil {
-		if c.Series == nil {
-			c.Series = map[Series]*Process{}
-		}
-		p = new(Process)
-		c.Series[k] = p
-	}
-	return p
-}
+func (c *Checkpoint) process(k Series) *Process { return entryOf(&c.Series, k) }
 
 func placeOf(g rollout.Gate, s *Step) place {
 	return place{paired: g.Paired(s.Mode), w: float64(s.Weight) / float64(rollout.FullWeight)}

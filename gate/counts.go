@@ -58,24 +58,25 @@ type Step struct {
 }
 
 // Cell returns the cell of a series, which it makes if there is none.
-func (s *Step) Cell(k Series) *Cell { return cellOf(&s.Cells, k) }
+func (s *Step) Cell(k Series) *Cell { return entryOf(&s.Cells, k) }
 
 // First returns the cell of a series in Firsts.
-func (s *Step) First(k Series) *Cell { return cellOf(&s.Firsts, k) }
+func (s *Step) First(k Series) *Cell { return entryOf(&s.Firsts, k) }
 
 // WarmUp returns the cell of a series in Warm.
-func (s *Step) WarmUp(k Series) *Cell { return cellOf(&s.Warm, k) }
+func (s *Step) WarmUp(k Series) *Cell { return entryOf(&s.Warm, k) }
 
-func cellOf(cells *map[Series]*Cell, k Series) *Cell {
-	c := (*cells)[k]
-	if c == nil {
-		if *cells == nil {
-			*cells = map[Series]*Cell{}
+// entryOf returns the entry of a series, which it makes if there is none.
+func entryOf[T any](all *map[Series]*T, k Series) *T {
+	v := (*all)[k]
+	if v == nil {
+		if *all == nil {
+			*all = map[Series]*T{}
 		}
-		c = new(Cell)
-		(*cells)[k] = c
+		v = new(T)
+		(*all)[k] = v
 	}
-	return c
+	return v
 }
 
 func (s *Step) add(o *Step) {

@@ -86,10 +86,10 @@ func (c *Checkpoint) await(i int, g rollout.Gate, t rollout.Ticket, series []Ser
 	}
 	for _, k := range series {
 		if t.Vote&rollout.Fresh != 0 {
-			visit(awaitedIn(&s.Fresh, k))
+			visit(entryOf(&s.Fresh, k))
 		}
 		if t.Vote&rollout.First != 0 {
-			visit(awaitedIn(&s.First, k))
+			visit(entryOf(&s.First, k))
 		}
 	}
 }
@@ -101,18 +101,6 @@ func (l *Late) batch(from time.Time) *Batch {
 		l.Batches = slices.Insert(l.Batches, i, Batch{From: from, Steps: map[uint64]*AwaitedStep{}})
 	}
 	return &l.Batches[i]
-}
-
-func awaitedIn(all *map[Series]*Awaited, k Series) *Awaited {
-	a := (*all)[k]
-	if a == nil {
-		if *all == nil {
-			*all = map[Series]*Awaited{}
-		}
-		a = new(Awaited)
-		(*all)[k] = a
-	}
-	return a
 }
 
 // batchOf is the time over which a batch collects: fine enough for the horizon, and coarse

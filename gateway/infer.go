@@ -19,7 +19,8 @@ type visit struct {
 	head     oip.Request
 	request  *rollout.Payload
 	md       rollout.Metadata
-	id       string
+	uuid     uuid.UUID
+	id       string // uuid in text form
 	ticket   string // empty where there is none
 	key      string
 	received time.Time
@@ -60,7 +61,8 @@ func (v *visit) admit(ctx context.Context) rollout.Status {
 	}
 	var refused rollout.Status
 	if v.route, refused = v.g.table.Load().find(v.head.Model, v.head.Version); v.route != nil {
-		v.id = newID(v.received)
+		v.uuid = newID(v.received)
+		v.id = v.uuid.String()
 	}
 	if refused.Code != rollout.OK {
 		return refused
@@ -120,12 +122,18 @@ func (v *visit) routing(ctx context.Context, keyed bool) rollout.Routing {
 	return r
 }
 
-// issue makes the ticket with which the client reports an outcome.
+// issue makes the ticket with which the client reports an outcome. Clients choose the values
+// of segments, and the ticket is metadata of their answer: one that is too long for a cohort
+// of its own is cut, but stays too long.
 func (v *visit) issue(routing *rollout.Routing) string {
+	segments := routing.Segments
+	for i, value := range segments {
+		segments[i] = value[:min(len(value), rollout.MaxSegmentValue+1)]
+	}
 	return v.route.Tickets.Issue(rollout.Ticket{
-		ID: uuid.MustParse(v.id), Model: v.route.Model, Rollout: v.route.Rollout, At: v.received.Truncate(time.Millisecond),
+		ID: v.uuid, Model: v.route.Model, Rollout: v.route.Rollout, At: v.received.Truncate(time.Millisecond),
 		Arm: routing.Arm, Entered: routing.Entered, Index: v.route.Step, Weight: routing.Weight,
-		Vote: v.outcome.Stamp.Vote(), Segments: routing.Segments,
+		Vote: v.outcome.Stamp.Vote(), Segments: segments,
 	})
 }
 

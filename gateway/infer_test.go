@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,5 +299,37 @@ func TestRoutingKey(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// issued keeps the tickets that were asked for.
+type issued []rollout.Ticket
+
+func (i *issued) Issue(t rollout.Ticket) string {
+	*i = append(*i, t)
+	return "ticket"
+}
+
+// A ticket is metadata of the client's answer, so that a segment's value as long as a header
+// may be must not get into it whole; and it stays one that can't be a cohort's name.
+func TestTicketsAreShort(t *testing.T) {
+	s := newRig(t)
+	r := s.route(rollout.ModeCanary)
+	r.Segments = []KeySource{{KeyParameter, "user_id"}}
+	var tickets issued
+	r.Tickets, r.Rollout, r.Step = &tickets, 7, 2
+	s.serve(r)
+	sent := request()
+	sent.Parameters["user_id"].ParameterChoice = &inference.InferParameter_StringParam{StringParam: strings.Repeat("x", 100_000)}
+	reply, _ := s.infer(t.Context(), sent, rollout.Metadata{})
+	if got := reply.Header[TicketHeader]; len(got) != 1 || got[0] != "ticket" || len(tickets) != 1 {
+		t.Fatalf("header %v, %d tickets", got, len(tickets))
+	}
+	got := tickets[0]
+	if n := len(got.Segments[0]); n != rollout.MaxSegmentValue+1 {
+		t.Errorf("a segment of %d bytes, want %d", n, rollout.MaxSegmentValue+1)
+	}
+	if id := reply.Header[IDHeader]; got.Rollout != 7 || got.Index != 2 || got.Model != r.Model || uuid.UUID(got.ID).String() != id[0] {
+		t.Errorf("ticket %+v for %v", got, id)
 	}
 }

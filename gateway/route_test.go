@@ -154,7 +154,7 @@ func TestIDs(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123)
 	seen := make(map[string]bool)
 	for range 1000 {
-		s := newID(at)
+		s := newID(at).String()
 		id, err := uuid.Parse(s)
 		if err != nil || id.Version() != 7 || id.Variant() != uuid.RFC4122 || seen[s] {
 			t.Fatalf("%q: %v", s, err)
@@ -164,7 +164,7 @@ func TestIDs(t *testing.T) {
 		}
 		seen[s] = true
 	}
-	if a, b := newID(at), newID(at.Add(time.Millisecond)); a >= b {
+	if a, b := newID(at).String(), newID(at.Add(time.Millisecond)).String(); a >= b {
 		t.Errorf("%s is not before %s", a, b)
 	}
 }

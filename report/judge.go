@@ -11,8 +11,19 @@ import (
 	"github.com/understudy-serving/understudy/rollout"
 )
 
-// tailLatencyWhy is why a report has no verdict on tail latency.
-const tailLatencyWhy = "is judged live only: it takes the champion's p99 as it was before the step"
+// liveOnly says why a report has no verdict of a gate: what it judges is in no record; ""
+// where it has.
+func liveOnly(g *rollout.Gate) string {
+	switch g.Metric {
+	case rollout.TailLatency:
+		return "is judged live only: it takes the champion's p99 as it was before the step"
+	case rollout.ExcessDisagreement:
+		return "is judged live only: what the champion says when it is asked again is not recorded"
+	case rollout.ReportedOutcome:
+		return "is judged live only: outcomes are reported later than records are written"
+	}
+	return ""
+}
 
 // longAgo is a time after which no bet is as it was.
 const longAgo = 24 * time.Hour
@@ -50,11 +61,8 @@ func verdict(r rollout.GateReport) Gate {
 		low, high := clean(r.Low), clean(r.High)
 		g.Low, g.High = &low, &high
 	}
-	switch {
-	case r.Gate.Metric == rollout.TailLatency:
-		g.Why = tailLatencyWhy
-	case r.Gate.Late():
-		g.Why = "is judged live only: outcomes are reported later than records are written"
+	if why := liveOnly(&r.Gate); why != "" {
+		g.Why = why
 	}
 	return g
 }

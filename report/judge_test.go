@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -25,5 +26,22 @@ func TestHealthInShadowHidesNothing(t *testing.T) {
 		MinRequests: 100, InShadow: true, InCanary: true, OnFail: rollout.RollBack}}})
 	if len(steps) != 2 || steps[0].Gates[0].Verdict != rollout.Pass || steps[1].Gates[0].Verdict != rollout.Fail {
 		t.Errorf("%+v", steps)
+	}
+}
+
+// The champion's second answers are in no record: its failures are not to be taken for them.
+func TestWhatIsInNoRecordIsNotJudged(t *testing.T) {
+	s := &seenRecord{record: &record{mode: rollout.ModeShadow}, challengerFailed: true}
+	for _, m := range []rollout.Metric{rollout.ExcessDisagreement, rollout.TailLatency, rollout.ReportedOutcome} {
+		g := rollout.Gate{Metric: m, Horizon: time.Hour, InShadow: true, InCanary: true}
+		if ballot(&g, s) != nil {
+			t.Errorf("%s has a vote", m)
+		}
+		if v := verdict(rollout.GateReport{Gate: g}); !strings.HasPrefix(v.Why, "is judged live only: ") {
+			t.Errorf("%s: %q", m, v.Why)
+		}
+	}
+	if g := (rollout.Gate{Metric: rollout.ErrorRate, Horizon: time.Hour, InShadow: true}); ballot(&g, s) == nil {
+		t.Error("error-rate has none")
 	}
 }

@@ -87,17 +87,17 @@ func (p *played) vote(s *seenRecord, rules *rollout.Rules) {
 }
 
 // ballot returns the vote of a record on a gate; nil where it has none.
-func ballot(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
+func ballot(g *rollout.Gate, s *seenRecord) gate.Vote {
 	switch {
+	case liveOnly(g) != "":
+		return nil
 	case g.Metric == rollout.ScoreShift || g.Metric == rollout.Drift:
-		return scored(g, s)
+		return gate.Scored(g, s.comparison)
 	case g.Metric == rollout.Disagreement:
 		if s.comparison == nil {
 			return nil
 		}
-		return func(c *gate.Cell) { c.Pairs++; c.ChallengerOnly += one(s.differs) }
-	case g.Metric == rollout.TailLatency, g.Late(): // the champion's p99 before the step is in no record, nor what came later
-		return nil
+		return gate.Compared(s.differs)
 	case g.Paired(s.mode):
 		return rehearsed(g, s)
 	case s.weight > 0 && s.weight < rollout.FullWeight:
@@ -106,47 +106,19 @@ func ballot(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
 	return nil
 }
 
-func scored(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
-	if s.comparison == nil {
-		return nil
-	}
-	i := slices.IndexFunc(s.comparison.Outputs, func(o rollout.OutputComparison) bool { return o.Output == g.Output })
-	if i < 0 || len(s.comparison.Outputs[i].Scores) == 0 {
-		return nil
-	}
-	pairs := s.comparison.Outputs[i].Scores
-	if g.Metric == rollout.Drift {
-		return func(c *gate.Cell) {
-			for _, p := range pairs {
-				c.Scores.Observe(p.Champion, p.Challenger)
-			}
-		}
-	}
-	var sum float64
-	for _, p := range pairs {
-		sum += p.Challenger - p.Champion
-	}
-	return func(c *gate.Cell) { c.Shift.Observe(sum/float64(len(pairs)), g.Range) }
-}
-
 // rehearsed votes with which arm failed a request that both had in time.
-func rehearsed(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
+func rehearsed(g *rollout.Gate, s *seenRecord) gate.Vote {
 	if !s.champion.within(g) || !s.challenger.within(g) {
 		return nil
 	}
-	return func(c *gate.Cell) {
-		c.Pairs++
-		c.ChallengerOnly += one(s.challengerFailed && !s.championFailed)
-		c.ChampionOnly += one(s.championFailed && !s.challengerFailed)
-		c.Both += one(s.championFailed && s.challengerFailed)
-	}
+	return gate.Pair(s.championFailed, s.challengerFailed)
 }
 
 // within tells whether the arm was called and done by the gate's horizon.
 func (c *call) within(g *rollout.Gate) bool { return c.called() && c.latency <= g.Horizon }
 
 // performed votes with how the assigned arm served a request.
-func performed(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
+func performed(g *rollout.Gate, s *seenRecord) gate.Vote {
 	live, failed := &s.champion, s.championFailed
 	if s.assigned == rollout.Challenger {
 		live, failed = &s.challenger, s.challengerFailed
@@ -163,8 +135,5 @@ func performed(g *rollout.Gate, s *seenRecord) func(*gate.Cell) {
 	} else {
 		bad = bad || failed && live.latency <= g.Horizon
 	}
-	if s.assigned == rollout.Challenger {
-		return func(c *gate.Cell) { c.ChallengerLive++; c.ChallengerBad += one(bad) }
-	}
-	return func(c *gate.Cell) { c.ChampionLive++; c.ChampionBad += one(bad) }
+	return gate.Live(s.assigned, bad)
 }

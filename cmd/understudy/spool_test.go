@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -111,30 +110,6 @@ func TestSpoolDrain(t *testing.T) {
 }
 
 // One that is interrupted, or that a gateway keeps out, leaves everything there.
-// lockedText takes what a command and the log that it set write at the same time.
-type lockedText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *lockedText) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Reset()
-}
-
 func TestSpoolDrainThatCannot(t *testing.T) {
 	file, topic, _, dir := setting(t, 10)
 	data, err := os.ReadFile(file)
@@ -150,8 +125,8 @@ func TestSpoolDrainThatCannot(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	var log lockedText
-	code := run(t.Context(), []string{"spool", "drain", "-c", file}, &out, &log)
+	log := newAwaited() // the command and the log that it set write at the same time
+	code := run(t.Context(), []string{"spool", "drain", "-c", file}, &out, log)
 	if code != exitFailed || !strings.Contains(log.String(), "locked by another process") || !strings.Contains(log.String(), dir) {
 		t.Errorf("beside an owner: %d, %s", code, log.String())
 	}
@@ -160,8 +135,8 @@ func TestSpoolDrainThatCannot(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
-	log.Reset()
-	code = run(ctx, []string{"spool", "drain", "-c", file}, &out, &log)
+	log = newAwaited()
+	code = run(ctx, []string{"spool", "drain", "-c", file}, &out, log)
 	if code != exitFailed || !strings.Contains(log.String(), "10 records left in the spool") ||
 		!strings.Contains(log.String(), "0 of 10 delivered, 0 a second, Kafka takes none") {
 		t.Errorf("interrupted: %d, %s", code, log.String())
