@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
 	"github.com/understudy-serving/understudy/rollout"
+	"github.com/understudy-serving/understudy/transport"
 )
 
 // The limits where Options name none.
@@ -115,14 +115,13 @@ type Gateway struct {
 	table   atomic.Pointer[Table]
 	load    load
 
-	server *grpc.Server
+	server *transport.Server
 	health *health.Server
 	// mu makes the health service follow Ready when tables and a drain race.
 	mu        sync.Mutex
 	draining  chan struct{}
 	drainOnce sync.Once
 
-	connections atomic.Int64
 	lastRefusal atomic.Int64 // Unix nanoseconds
 }
 

@@ -158,7 +158,7 @@ func TestStatusPassesUnchanged(t *testing.T) {
 	if s.Code() != codes.ResourceExhausted || s.Message() != "no more: 100 % ü\n" || len(s.Details()) != 1 {
 		t.Errorf("status %v with details %v", s, s.Details())
 	}
-	if got := trailer.Get(detailsKey); len(got) != 1 || got[0] != string(details) {
+	if got := trailer.Get("grpc-status-details-bin"); len(got) != 1 || got[0] != string(details) {
 		t.Errorf("details %q, want %q", got, details)
 	}
 	if len(header.Get(IDHeader)) != 1 {

@@ -33,17 +33,3 @@ func ForMirror(md rollout.Metadata, strip []string) rollout.Metadata {
 	out[MirrorHeader] = []string{"1"}
 	return out
 }
-
-// received makes server metadata fit to hand on. It changes md, which grpc-go copied
-// for this call.
-func received(md map[string][]string) rollout.Metadata {
-	for key := range md {
-		if rollout.Reserved(key) {
-			delete(md, key)
-		}
-	}
-	if len(md) == 0 {
-		return nil
-	}
-	return md
-}

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
@@ -98,11 +97,12 @@ func TestRoundRobin(t *testing.T) {
 		state.Addresses = append(state.Addresses, resolver.Address{Addr: addr})
 	}
 	r.InitialState(state)
-	conn, err := grpc.NewClient("fixed:///any", append(Options{}.dialOptions(), grpc.WithResolvers(r))...)
+	o := Options{Spec: rollout.Spec{Target: "fixed:///any"}}.withDefaults()
+	p, err := newPool(o, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Client{conn: conn, stop: func() {}}
+	c := &Client{options: o, pool: p}
 	t.Cleanup(func() { c.Close() })
 	for began := time.Now(); hits[0].Load() == 0 || hits[1].Load() == 0 || hits[2].Load() == 0; {
 		if reply, _ := call(t, t.Context(), c, []byte("x"), nil); reply.Status.Code != rollout.OK || time.Since(began) > 10*time.Second {
