@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"bytes"
+
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
@@ -17,13 +19,44 @@ func (c *conn) beginBlock() (mark int) {
 	return mark
 }
 
-// field adds one that is the same for many messages: HPACK remembers it.
-func (c *conn) field(name, value string) {
-	_ = c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value}) // output's Write does not fail
+// common are fields that many messages share, word for word. HPACK remembers them, and we
+// remember what it made of them: to look each up again would cost more than the rest of the
+// block.
+type common struct {
+	fields  []hpack.HeaderField
+	encoded []byte
+	// epoch is the conn's when encoded held.
+	epoch int
 }
 
-// rare adds one that is another each time, and would only push what is useful out of HPACK's
-// table.
+func commonOf(pairs ...string) *common {
+	m := new(common)
+	for i := 0; i < len(pairs); i += 2 {
+		m.fields = append(m.fields, hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]})
+	}
+	return m
+}
+
+// common adds such fields. Where each is one byte, all were in HPACK's table already, and it is as it was;
+// whatever else was written may have changed it, and with it what all bytes mean.
+func (c *conn) common(m *common) {
+	if m.encoded != nil && m.epoch == c.epoch {
+		_, _ = c.out.Write(m.encoded)
+		return
+	}
+	from := len(c.out.tail)
+	for _, f := range m.fields {
+		_ = c.encoder.WriteField(f) // output's Write does not fail
+	}
+	if got := c.out.tail[from:]; len(got) == len(m.fields) {
+		m.encoded, m.epoch = bytes.Clone(got), c.epoch
+	} else {
+		c.epoch++
+	}
+}
+
+// rare adds one that is another each time, and would only push what is useful out of
+// HPACK's table, which stays as it is.
 func (c *conn) rare(name, value string) {
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: true})
 }

@@ -47,12 +47,14 @@ type ClientConn struct {
 	lostBy                 error // why it ended; to be read after done
 	next                   uint32
 	waiting                []chan struct{} // calls for which the server has no stream free
+	// heads are what all calls of a method begin with; methods are few.
+	heads map[string]*common
 }
 
 // NewClientConn speaks HTTP/2 on nc, which it owns, as a client that knows it in advance or
 // has agreed on it in TLS. It waits until the server has answered, or ctx ends.
 func NewClientConn(ctx context.Context, nc net.Conn, o ClientOptions) (*ClientConn, error) {
-	c := &ClientConn{conn: newConn(nc, o.MaxHeaderBytes), options: o, next: 1,
+	c := &ClientConn{conn: newConn(nc, o.MaxHeaderBytes), options: o, next: 1, heads: make(map[string]*common),
 		ready: make(chan struct{}), leaving: make(chan struct{}), done: make(chan struct{})}
 	c.side = c
 	c.queue(func(b []byte) []byte { return append(b, http2.ClientPreface...) })
@@ -191,14 +193,13 @@ func (call *clientCall) open(ctx context.Context, method string, req *rollout.Pa
 // request queues a call's header; c.mu is held.
 func (c *ClientConn) request(id uint32, ctx context.Context, method string, md rollout.Metadata) {
 	mark := c.beginBlock()
-	c.field(":method", "POST")
-	c.field(":scheme", c.options.Scheme)
-	c.field(":path", method)
-	c.field(":authority", c.options.Authority)
-	c.field("content-type", grpcType)
-	c.field("te", "trailers")
-	c.field("user-agent", c.options.UserAgent)
-	c.field("grpc-accept-encoding", zipped)
+	head := c.heads[method]
+	if head == nil {
+		head = commonOf(":method", "POST", ":scheme", c.options.Scheme, ":path", method, ":authority", c.options.Authority,
+			"content-type", grpcType, "te", "trailers", "user-agent", c.options.UserAgent, "grpc-accept-encoding", zipped)
+		c.heads[method] = head
+	}
+	c.common(head)
 	if deadline, ok := ctx.Deadline(); ok {
 		c.rare("grpc-timeout", formatTimeout(time.Until(deadline)))
 	}

@@ -62,6 +62,8 @@ type conn struct {
 	streams map[uint32]*stream
 	newest  uint32 // of the peer's streams, the last that we took
 	encoder *hpack.Encoder
+	// epoch is another one whenever encoder's table may have changed.
+	epoch   int
 	out     *output
 	spare   *output
 	writing bool
@@ -296,6 +298,7 @@ func (c *conn) set(id http2.SettingID, v uint32) error {
 	switch id {
 	case http2.SettingHeaderTableSize:
 		c.encoder.SetMaxDynamicTableSize(min(v, initialTableSize))
+		c.epoch++
 	case http2.SettingEnablePush:
 		if v > 1 {
 			return broken(http2.ErrCodeProtocol, "ENABLE_PUSH of %d", v)

@@ -213,8 +213,7 @@ func (call *serverCall) header(md rollout.Metadata) {
 
 func (call *serverCall) begin() (mark int) {
 	mark = call.sc.beginBlock()
-	call.sc.field(":status", "200")
-	call.sc.field("content-type", grpcType)
+	call.sc.common(call.sc.head)
 	return mark
 }
 
@@ -232,7 +231,11 @@ func (call *serverCall) sent() {
 		mark = call.begin()
 		call.headed = true
 	}
-	sc.field("grpc-status", strconv.FormatUint(uint64(call.ending.Code), 10))
+	if call.ending.Code == rollout.OK {
+		sc.common(sc.ok)
+	} else {
+		sc.rare("grpc-status", strconv.FormatUint(uint64(call.ending.Code), 10))
+	}
 	if call.ending.Message != "" {
 		sc.rare("grpc-message", escape(call.ending.Message))
 	}
@@ -249,7 +252,7 @@ func (call *serverCall) web(code string) {
 	sc := call.sc
 	sc.mu.Lock()
 	mark := sc.beginBlock()
-	sc.field(":status", code)
+	sc.rare(":status", code)
 	sc.endBlock(mark, call.id, true)
 	call.finish()
 	sc.mu.Unlock()

@@ -36,12 +36,15 @@ type serverConn struct {
 
 	// Under mu. leaving: drain was begun; left: and the client has heard of it.
 	leaving, left bool
+	// head and ok are what all answers begin and most end with.
+	head, ok *common
 	// calls counts what was opened, so that idleness shows.
 	calls atomic.Int64
 }
 
 func newServerConn(s *Server, nc net.Conn) *serverConn {
-	sc := &serverConn{conn: newConn(nc, s.options.MaxHeaderBytes), server: s, done: make(chan struct{})}
+	sc := &serverConn{conn: newConn(nc, s.options.MaxHeaderBytes), server: s, done: make(chan struct{}),
+		head: commonOf(":status", "200", "content-type", grpcType), ok: commonOf("grpc-status", "0")}
 	sc.side = sc
 	sc.most = mostUnsent
 	sc.greet(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(s.options.MaxConcurrentStreams)})
