@@ -78,14 +78,14 @@ func (c *Comparer) Compare(champion, challenger *rollout.Payload) *rollout.Compa
 			result.Agree = result.Agree && o.Agree
 		}
 	}
-	ofA, ofB := indexOutputs(a), indexOutputs(b)
+	ofA, ofB := newIndex(a), newIndex(b)
 	for i := range a {
-		if at := ofA[a[i].Name]; at.first == i {
-			add(c.compareOutput(a, at, b, ofB[a[i].Name]))
+		if at := ofA.find(a[i].Name); at.first == i {
+			add(c.compareOutput(a, at, b, ofB.find(a[i].Name)))
 		}
 	}
 	for i := range b {
-		if at := ofB[b[i].Name]; at.first == i && ofA[b[i].Name].times == 0 {
+		if at := ofB.find(b[i].Name); at.first == i && ofA.find(b[i].Name).times == 0 {
 			add(c.compareOutput(a, outputAt{}, b, at))
 		}
 	}
@@ -96,17 +96,45 @@ func (c *Comparer) Compare(champion, challenger *rollout.Payload) *rollout.Compa
 // one of the same name makes the output malformed.
 type outputAt struct{ first, times int }
 
-func indexOutputs(outputs []oip.Tensor) map[string]outputAt {
-	index := make(map[string]outputAt, len(outputs))
-	for i := range outputs {
-		at, found := index[outputs[i].Name]
-		if !found {
-			at.first = i
-		}
-		at.times++
-		index[outputs[i].Name] = at
+// index finds outputs by name: the few that a model has by looking at each, many by a map.
+type index struct {
+	outputs []oip.Tensor
+	byName  map[string]outputAt
+}
+
+const few = 8
+
+func newIndex(outputs []oip.Tensor) index {
+	x := index{outputs: outputs}
+	if len(outputs) <= few {
+		return x
 	}
-	return index
+	x.byName = make(map[string]outputAt, len(outputs))
+	for i := range outputs {
+		at := x.byName[outputs[i].Name]
+		at.see(i)
+		x.byName[outputs[i].Name] = at
+	}
+	return x
+}
+
+func (at *outputAt) see(i int) {
+	if at.times == 0 {
+		at.first = i
+	}
+	at.times++
+}
+
+func (x index) find(name string) (at outputAt) {
+	if x.byName != nil {
+		return x.byName[name]
+	}
+	for i := range x.outputs {
+		if x.outputs[i].Name == name {
+			at.see(i)
+		}
+	}
+	return at
 }
 
 // compareOutput compares the outputs of one name, of which at least one side has one.

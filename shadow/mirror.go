@@ -83,6 +83,7 @@ type Mirror struct {
 	bytes    atomic.Int64
 	stopped  atomic.Bool
 	reading  reading
+	work     chan rehearsal
 	// idle gets a token whenever a stopped mirror's last copy ends.
 	idle   chan struct{}
 	ctx    context.Context
@@ -92,7 +93,7 @@ type Mirror struct {
 // NewMirror returns a mirror that is ready for Offer. Close it.
 func NewMirror(o Options) *Mirror {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Mirror{o: o, metrics: o.Metrics.forModel(o.Model), idle: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	return &Mirror{o: o, metrics: o.Metrics.forModel(o.Model), idle: make(chan struct{}, 1), work: make(chan rehearsal), ctx: ctx, cancel: cancel}
 }
 
 // Offer takes over an exchange that the client has its answer to. It never blocks:
@@ -115,7 +116,32 @@ func (m *Mirror) Offer(x *rollout.Exchange) {
 		m.o.Recorder.Record(x)
 		return
 	}
-	go m.rehearse(x, size, done)
+	r := rehearsal{x, size, done}
+	select {
+	case m.work <- r:
+	default:
+		go m.worker(r)
+	}
+}
+
+// rehearsal is one copy that is to be made.
+type rehearsal struct {
+	x    *rollout.Exchange
+	size int64
+	done func(rollout.Outcome)
+}
+
+// worker makes copies until the mirror is closed: there are as many as there were copies at a time
+// once, for a stack that has grown is worth keeping.
+func (m *Mirror) worker(r rehearsal) {
+	for {
+		m.rehearse(r.x, r.size, r.done)
+		select {
+		case r = <-m.work:
+		case <-m.ctx.Done():
+			return
+		}
+	}
 }
 
 // enter admits an exchange and reserves its place, or says why not. The breaker comes

@@ -19,9 +19,16 @@ func Credentials() []string {
 	}
 }
 
+// marked is what most mirrored calls carry. Nobody changes it.
+var marked = rollout.Metadata{MirrorHeader: {"1"}}
+
 // ForMirror returns a copy of md for a mirrored call: without the keys in strip
-// (lower-case; nil stands for Credentials) and marked with MirrorHeader. md is left as it is.
+// (lower-case; nil stands for Credentials) and marked with MirrorHeader. md is left as it is,
+// and the result is not to be changed.
 func ForMirror(md rollout.Metadata, strip []string) rollout.Metadata {
+	if len(md) == 0 {
+		return marked
+	}
 	if strip == nil {
 		strip = Credentials()
 	}
@@ -30,6 +37,6 @@ func ForMirror(md rollout.Metadata, strip []string) rollout.Metadata {
 	for _, key := range strip {
 		delete(out, key)
 	}
-	out[MirrorHeader] = []string{"1"}
+	out[MirrorHeader] = marked[MirrorHeader]
 	return out
 }
