@@ -131,12 +131,13 @@ func TestWrongButHealthyNeverLeavesShadow(t *testing.T) {
 		p.Gates, p.Plan = "[{metric: error-rate, allowedIncrease: 10pp, horizon: 500ms}, {metric: disagreement, max: 10%, horizon: 500ms}]", shadowFirst
 	})
 	th.spoil(func(_ []float32, score float32) float32 { return 1 - score })
-	for from := 0; th.rollout().Mode == adminv1.Mode_MODE_SHADOW && from < 5000; from += 100 {
+	for from := 0; th.rollout().Mode == adminv1.Mode_MODE_SHADOW && from < 60_000; from += 100 {
 		for _, r := range th.mustServe(from, 100) {
 			if r.version != "1" {
 				t.Fatalf("a user met version %s", r.version)
 			}
 		}
+		time.Sleep(50 * time.Millisecond) // what is served is judged a horizon later
 	}
 	r := th.rollout()
 	if r.Mode != rolledBack || !strings.HasPrefix(r.Events[0].Reason, "gate disagreement") {
