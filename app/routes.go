@@ -265,6 +265,7 @@ func (r *routes) ensureMirror(m *model, used map[connKey]bool) error {
 		Model: s.Model, Spec: s.Challenger, Upstream: client, Breaker: m.live.Breaker, Observer: m.live.Evidence,
 		Recorder: r.sink, Comparer: m.settings.comparer, Logger: r.logger, Metrics: r.mirrors,
 		Sampled:  func(key string) bool { return canary.Sampled(s.Model, s.Challenger, key, set.Sample) },
+		Busy:     r.gateway.Busy,
 		Outgoing: func(md rollout.Metadata) rollout.Metadata { return upstream.ForMirror(md, strip) },
 		Timeout:  set.Timeout, MaxInFlight: int64(set.MaxInFlight), MaxBytes: set.MaxBytes, Repeat: repeat,
 		Inputs: watched(s.Rules.Inputs, m.live.Evidence),

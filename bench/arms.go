@@ -26,8 +26,8 @@ type arm struct {
 	play play
 	// command starts it, from its folder.
 	command []string
-	// raceOnly arms stand in no cell.
-	raceOnly bool
+	// apart arms stand in no cell: they are for the race, or the overload.
+	apart bool
 }
 
 // play is what configurations are made from.
@@ -38,8 +38,9 @@ type play struct {
 	Weight int
 	// Mirror says that the challenger gets copies.
 	Mirror bool
-	// Mode is understudy's.
-	Mode string
+	// Mode is understudy's; Uncopied says that in shadow nothing is copied.
+	Mode     string
+	Uncopied bool
 	// Dir is the arm's folder. User has nginx's workers run as who started it.
 	Dir, User string
 }
@@ -58,18 +59,22 @@ func (p play) Part(addr, which string) string {
 
 // The names of arms that goals speak of.
 const (
-	direct       = "direct"
-	champion     = "understudy champion"
-	twin         = "understudy champion again"
-	shadowing    = "understudy shadow"
-	shadowSlow   = "understudy shadow, slow challenger"
-	shadowHung   = "understudy shadow, hung challenger"
-	shadowDead   = "understudy shadow, dead challenger"
-	canarying    = "understudy canary 10%"
-	remarshaller = "grpc-go, decoding"
-	nginx        = "nginx"
-	haproxy      = "HAProxy"
-	envoy        = "Envoy"
+	direct     = "direct"
+	champion   = "understudy champion"
+	twin       = "understudy champion again"
+	shadowing  = "understudy shadow"
+	shadowSlow = "understudy shadow, slow challenger"
+	shadowHung = "understudy shadow, hung challenger"
+	shadowDead = "understudy shadow, dead challenger"
+	// shadowUncopied makes the records, and next to no copies: its sample is the least there is.
+	shadowUncopied = "understudy shadow, no copies"
+	// shadowLimited has models that answer so many a second and no more.
+	shadowLimited = "understudy shadow, models at their limit"
+	canarying     = "understudy canary 10%"
+	remarshaller  = "grpc-go, decoding"
+	nginx         = "nginx"
+	haproxy       = "HAProxy"
+	envoy         = "Envoy"
 
 	// other ends the names of another build's arms.
 	other = ", other build"
@@ -83,7 +88,11 @@ func (b *bench) arms() []arm {
 			command: []string{b.gateway, "serve", "--log-level", "error", "--config", "understudy.yaml"}}
 	}
 	hung := gateway(shadowHung, "shadow", b.hung, 0)
-	hung.raceOnly = true
+	hung.apart = true
+	limited := gateway(shadowLimited, "shadow", b.limited[1], 0)
+	limited.play.Champion, limited.apart = b.limited[0], true
+	uncopied := gateway(shadowUncopied, "shadow", b.challenger, 0)
+	uncopied.play.Uncopied = true
 	all := []arm{
 		{name: direct, peer: direct},
 		gateway(champion, "champion", "", 0),
@@ -91,12 +100,14 @@ func (b *bench) arms() []arm {
 		gateway(shadowing, "shadow", b.challenger, 0),
 		gateway(shadowSlow, "shadow", b.slow, 0),
 		gateway(shadowDead, "shadow", b.dead, 0),
+		uncopied,
 		gateway(canarying, "canary", b.challenger, 10),
 		hung,
+		limited,
 		{name: remarshaller, peer: remarshaller, command: []string{b.self, "proxy", "{{.Listen}}", "{{.Champion}}"}},
 	}
 	if b.against != "" {
-		for _, a := range all[1:7] {
+		for _, a := range all[1:8] {
 			a.name, a.command = a.name+other, append([]string{b.against}, a.command[1:]...)
 			all = append(all, a)
 		}
@@ -116,6 +127,7 @@ func (b *bench) arms() []arm {
 type standing struct {
 	arm
 	client  *client
+	admin   string             // where understudy's metrics are
 	process *kafkatest.Process // nil for direct
 	tree    tree
 }
@@ -155,7 +167,9 @@ func (b *bench) spawn(s *standing) (addr string, err error) {
 			return "", err
 		}
 	}
-	p.Champion = b.champion
+	if p.Champion == "" {
+		p.Champion = b.champion
+	}
 	if p.Challenger == "" {
 		p.Challenger = b.challenger
 	}
@@ -171,6 +185,7 @@ func (b *bench) spawn(s *standing) (addr string, err error) {
 			return "", err
 		}
 	}
+	s.admin = p.Admin
 	s.process, err = b.run(p, s.command)
 	return p.Listen, err
 }

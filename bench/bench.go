@@ -30,7 +30,9 @@ type bench struct {
 
 	// Where the backends listen. Nobody does on dead.
 	champion, challenger, slow, hung, dead string
-	backends                               *kafkatest.Process
+	// limited are two models that answer at most as overload.go says.
+	limited  [2]string
+	backends *kafkatest.Process
 
 	stands   []*standing
 	messages map[int]*messages
@@ -85,13 +87,14 @@ func (b *bench) findGateways(ctx context.Context) (err error) {
 }
 
 func (b *bench) startBackends() (err error) {
-	for _, addr := range []*string{&b.champion, &b.challenger, &b.slow, &b.hung, &b.dead} {
+	for _, addr := range []*string{&b.champion, &b.challenger, &b.slow, &b.hung, &b.dead, &b.limited[0], &b.limited[1]} {
 		if *addr, err = freeAddr(); err != nil {
 			return err
 		}
 	}
 	b.backends, err = b.run(play{Dir: b.dir}, []string{b.self, "backend",
-		b.champion + "=0s", b.challenger + "=0s", b.slow + "=200ms", b.hung + "=never"})
+		b.champion + "=0s", b.challenger + "=0s", b.slow + "=200ms", b.hung + "=never",
+		b.limited[0] + "=" + modelLimit, b.limited[1] + "=" + modelLimit})
 	return err
 }
 

@@ -150,7 +150,7 @@ func (f flags) length() (rounds int, warm, measure time.Duration) {
 
 // measureCells runs every arm in every cell, a cell's rounds one after the other.
 func (b *bench) measureCells(ctx context.Context) (all results, err error) {
-	arms := slices.DeleteFunc(slices.Clone(b.stands), func(s *standing) bool { return s.raceOnly })
+	arms := slices.DeleteFunc(slices.Clone(b.stands), func(s *standing) bool { return s.apart })
 	order := slices.Clone(arms)
 	rounds, _, _ := b.length()
 	for _, c := range b.cells() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,18 +33,15 @@ func child(verb string, args []string) error {
 // isChild tells a child's command line from the user's, which has flags only.
 func isChild(args []string) bool { return len(args) > 1 && !strings.HasPrefix(args[0], "-") }
 
-// serveBackends listens on each address=delay; a delay of 0s answers at once, "never" not at all.
+// serveBackends listens on each address=delay; a delay of 0s answers at once, "never" not at
+// all, and 4ms/8 takes 4 ms for each of at most 8 requests at a time, as a model does.
 func serveBackends(args []string) error {
 	failed := make(chan error)
 	for _, arg := range args {
 		addr, text, _ := strings.Cut(arg, "=")
-		wait := func(ctx context.Context) { <-ctx.Done() }
-		if text != "never" {
-			delay, err := time.ParseDuration(text)
-			if err != nil {
-				return err
-			}
-			wait = func(ctx context.Context) { pause(ctx, delay) }
+		wait, err := waiting(text)
+		if err != nil {
+			return err
 		}
 		lis, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -52,6 +50,28 @@ func serveBackends(args []string) error {
 		go func() { failed <- newBackend(wait).Serve(lis) }()
 	}
 	return <-failed
+}
+
+// waiting reads a delay.
+func waiting(text string) (wait func(context.Context), err error) {
+	if text == "never" {
+		return func(ctx context.Context) { <-ctx.Done() }, nil
+	}
+	text, most, limited := strings.Cut(text, "/")
+	delay, err := time.ParseDuration(text)
+	if err != nil || !limited {
+		return func(ctx context.Context) { pause(ctx, delay) }, err
+	}
+	n, err := strconv.Atoi(most)
+	places := make(chan struct{}, n)
+	return func(ctx context.Context) {
+		select {
+		case places <- struct{}{}:
+			pause(ctx, delay)
+			<-places
+		case <-ctx.Done():
+		}
+	}, err
 }
 
 // pause sleeps, unless ctx ends before or there is nothing to sleep.

@@ -84,8 +84,9 @@ func mirrorGoals(rows results) (all []goal) {
 		all = append(all, g.ofRatio(rows.ratio(shadowing, champion, c, cpu), 1))
 	}
 	for _, c := range []cell{some, many, largeSome} {
+		// Beside what makes the same records: those have a goal of their own.
 		g := goal{Name: fmt.Sprintf("a dead challenger's extra CPU: %s", c), Limit: 0.05, unit: "x"}
-		all = append(all, g.ofRatio(rows.ratio(shadowDead, champion, c, cpu), 1))
+		all = append(all, g.ofRatio(rows.ratio(shadowDead, shadowUncopied, c, cpu), 1))
 	}
 	return all
 }

@@ -20,6 +20,9 @@ const usage = `Measures what a request costs through the gateway, and beside it 
 
 `
 
+// anything is the pattern to which the user's are added.
+const anything = "(?i)"
+
 // flags are what the user asks for.
 type flags struct {
 	only, onlyCell      *regexp.Regexp
@@ -61,8 +64,8 @@ func parse(args []string, env func(string) string, out io.Writer) (f flags, err 
 		set.PrintDefaults()
 	}
 	quick := env("QUICK")
-	only := set.String("only", "", "run only arms that match this `regexp`, no race and no recording, and write no page")
-	cells := set.String("cell", "", "measure only cells that match this `regexp`, such as \"200 B, 16\"; likewise")
+	only := set.String("only", "", "run only arms that match this `regexp`; writes no page")
+	cells := set.String("cell", "", "measure only cells that match this `regexp`, such as \"200 B, 16\", or \"overload\", \"race\", \"recording\"; writes no page")
 	set.BoolVar(&f.list, "list", false, "list arms and cells and run none")
 	set.BoolVar(&f.quick, "quick", quick != "" && quick != "0", "fewer and shorter rounds; measures only; also by QUICK=1")
 	set.IntVar(&f.rounds, "rounds", 0, "`number` of rounds; default 12, or 3 if quick")
@@ -77,10 +80,10 @@ func parse(args []string, env func(string) string, out io.Writer) (f flags, err 
 		return f, fmt.Errorf("argument %q: want flags only, see --help", set.Arg(0))
 	}
 	f.partly = *only != "" || *cells != "" || f.against != ""
-	if f.only, err = regexp.Compile("(?i)" + *only); err != nil {
+	if f.only, err = regexp.Compile(anything + *only); err != nil {
 		return f, fmt.Errorf("--only: %w", err)
 	}
-	if f.onlyCell, err = regexp.Compile("(?i)" + *cells); err != nil {
+	if f.onlyCell, err = regexp.Compile(anything + *cells); err != nil {
 		return f, fmt.Errorf("--cell: %w", err)
 	}
 	return f, nil
@@ -119,6 +122,7 @@ func run(ctx context.Context, f flags, out io.Writer) (met bool, err error) {
 		return false, err
 	}
 	if f.partly {
+		fmt.Fprint(out, raceTable(r.Race), overloadText(r.Overload))
 		return true, nil
 	}
 	r.Goals = judgeAll(r)
@@ -161,20 +165,32 @@ func list(f flags, out io.Writer) {
 // measureAll fills a report, but for its goals.
 func (b *bench) measureAll(ctx context.Context) (r *report, err error) {
 	r = &report{Machine: thisMachine(), Versions: b.versions(), Missing: b.missing, Quick: b.quick}
-	if r.Rows, err = b.measureCells(ctx); err != nil || b.partly {
+	if r.Rows, err = b.measureCells(ctx); err != nil {
 		return r, err
 	}
-	if r.Race, err = b.runRace(ctx); err != nil {
-		return r, err
+	if b.wants("race") {
+		if r.Race, err = b.runRace(ctx); err != nil {
+			return r, err
+		}
 	}
-	if r.Overload, err = b.runOverload(ctx); err != nil {
-		return r, err
+	if b.wants("overload") {
+		if r.Overload, err = b.runOverload(ctx); err != nil {
+			return r, err
+		}
+	}
+	if !b.wants("recording") {
+		return r, ctx.Err()
 	}
 	if r.Recording, err = b.measureRecording(ctx); err != nil {
 		r.Missing = append(r.Missing, err.Error())
 		b.t.say("%v", err)
 	}
 	return r, ctx.Err()
+}
+
+// wants tells whether a part is measured that is no cell: all are, or those that are named.
+func (b *bench) wants(part string) bool {
+	return !b.partly || b.onlyCell.String() != anything && b.onlyCell.MatchString(part)
 }
 
 // writeJSON replaces file with the report, at once.

@@ -14,13 +14,13 @@ import (
 func TestOverloadGoals(t *testing.T) {
 	for name, c := range map[string]struct {
 		o   *overload
-		met [3]bool
+		met [4]bool
 	}{
-		"sheds":         {&overload{Served: 50, Refused: 50, PeakMB: 200, Recovery: 0.1}, [3]bool{true, true, true}},
-		"lets wait":     {&overload{Served: 50, Refused: 40, Late: 10, PeakMB: 200, Recovery: 3}, [3]bool{false, true, false}},
-		"grows":         {&overload{Served: 50, Refused: 50, PeakMB: 900, Recovery: -1}, [3]bool{true, false, false}},
-		"breaks":        {&overload{Served: 50, Other: 1, PeakMB: 200, Recovery: 0.1}, [3]bool{false, true, true}},
-		"never was run": {nil, [3]bool{}},
+		"sheds":         {&overload{Served: 50, Refused: 50, Shed: 9, PeakMB: 200, Recovery: 0.1}, [4]bool{true, true, true, true}},
+		"lets wait":     {&overload{Served: 50, Refused: 40, Late: 10, PeakMB: 200, Recovery: 3}, [4]bool{false, true, false, false}},
+		"grows":         {&overload{Served: 50, Refused: 50, Shed: 9, Hasty: 1, PeakMB: 900, Recovery: -1}, [4]bool{true, false, false, false}},
+		"breaks":        {&overload{Served: 50, Other: 1, Shed: 9, PeakMB: 200, Recovery: 0.1}, [4]bool{false, true, true, true}},
+		"never was run": {nil, [4]bool{}},
 	} {
 		for i, g := range overloadGoals(c.o) {
 			if g.Met != c.met[i] {
@@ -62,4 +62,11 @@ func TestRecoveryIsWhenCallsAreQuickAgain(t *testing.T) {
 			t.Errorf("recovered after %.2f s from what never ends", got)
 		}
 	})
+}
+
+func TestCountersAreSummed(t *testing.T) {
+	text := "# TYPE a counter\na{code=\"X\",arm=\"c\"} 2\na{code=\"Y\"} 4\na{code=\"X\"} 3e1\nab{code=\"X\"} 8\n"
+	if got := counter(text, "a", `code="X"`); got != 32 {
+		t.Errorf("%g, want 32", got)
+	}
 }

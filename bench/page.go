@@ -140,10 +140,10 @@ func overloadText(o *overload) string {
 	if o == nil {
 		return ""
 	}
-	return fmt.Sprintf("\n## Overload\n\nIn shadow, 200 B, an open loop of %.0f requests a second for %.0f s, where 64 callers get %.0f: "+
+	return fmt.Sprintf("\n## Overload\n\nIn shadow, 200 B, default limits, before models that take 4 ms for each of 8 requests at a time: an open loop of %.0f requests a second for %.0f s, where 64 callers get %.0f: "+
 		"%d were served, %d refused with RESOURCE_EXHAUSTED, %d ran into their deadline, %d failed otherwise. "+
-		"At most %.0f MB were resident. Calls were quick again %.1f s after the end.\n",
-		o.Offered, o.Seconds, o.Sustained, o.Served, o.Refused, o.Late, o.Other, o.PeakMB, o.Recovery)
+		"%.0f copies were shed; %.0f calls were refused before that began. At most %.0f MB were resident. Calls were quick again %.1f s after the end.\n",
+		o.Offered, o.Seconds, o.Sustained, o.Served, o.Refused, o.Late, o.Other, o.Shed, o.Hasty, o.PeakMB, o.Recovery)
 }
 
 func cellTables(rows results) string {

@@ -16,7 +16,7 @@ models:
     gates: []
     record: {sample: 0%}
 {{- if eq .Mode "shadow"}}
-    shadow: {sample: 100%, maxInFlight: 256, maxBytes: 64MiB}
+    shadow: {sample: {{if .Uncopied}}0.01{{else}}100{{end}}%, maxInFlight: 256, maxBytes: 64MiB}
     plan: [{shadow: {bake: 10h}}, {setWeight: 50}, {pause: {}}]
 {{- else}}
     shadow: {sample: 0%}

@@ -8,7 +8,7 @@ import (
 
 // load is the forwarded calls under way and the bytes of their requests. It bounds what
 // an overload can hold: a call beyond is refused before its request is read. Copies are
-// shed long before, at the mirror's own bounds.
+// shed before: from half of either on.
 type load struct {
 	calls, bytes       atomic.Int64
 	maxCalls, maxBytes int64
@@ -30,3 +30,10 @@ func (l *load) enter() bool {
 func (l *load) hold(size int) { l.bytes.Add(int64(size)) }
 
 func (l *load) leave() { l.calls.Add(-1) }
+
+// Busy tells whether half of what the gateway can hold is under way. What no client waits for
+// should be left out then: clients come next.
+func (g *Gateway) Busy() bool {
+	l := &g.load
+	return 2*l.calls.Load() > l.maxCalls || 2*l.bytes.Load() > l.maxBytes
+}

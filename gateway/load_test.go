@@ -56,3 +56,27 @@ func TestOverloadIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// A gateway is busy before it refuses anybody, by calls and by bytes.
+func TestBusyComesBeforeRefusing(t *testing.T) {
+	g := &Gateway{load: load{maxCalls: 4, maxBytes: 100}}
+	for n, want := range []bool{false, false, true, true} {
+		if !g.load.enter() || g.Busy() != want {
+			t.Errorf("with %d of 4 calls: busy %v, want %v", n+1, g.Busy(), want)
+		}
+	}
+	if g.load.enter() {
+		t.Error("a fifth call was let in")
+	}
+	for range 3 {
+		g.load.leave()
+	}
+	for _, c := range []struct {
+		more int
+		want bool
+	}{{50, false}, {1, true}, {-1, false}} {
+		if g.load.hold(c.more); g.Busy() != c.want {
+			t.Errorf("with %d of 100 bytes: busy %v, want %v", g.load.bytes.Load(), g.Busy(), c.want)
+		}
+	}
+}

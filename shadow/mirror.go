@@ -48,6 +48,8 @@ type Options struct {
 
 	// Sampled tells by routing key whether a request is copied.
 	Sampled func(key string) bool
+	// Busy tells that the gateway is in need of what copies cost: they are shed.
+	Busy func() bool
 	// Outgoing makes the copy's metadata from the client's: marked, without credentials.
 	Outgoing func(rollout.Metadata) rollout.Metadata
 	// Timeout bounds each copy; the client's deadline does not.
@@ -150,7 +152,7 @@ func (m *Mirror) enter(key string, size int64) (done func(rollout.Outcome), why 
 	if !m.o.Sampled(key) {
 		return nil, rollout.NotSampled
 	}
-	if !m.reserve(size) {
+	if m.o.Busy() || !m.reserve(size) {
 		return nil, rollout.Shed
 	}
 	// Looked at behind the reservation: Close stops first and then waits for what is reserved.
@@ -236,7 +238,7 @@ func (m *Mirror) repeat(x *rollout.Exchange) {
 	if r == nil || x.Comparison == nil || !r.Sampled(x.ID) {
 		return
 	}
-	if 2*m.inFlight.Load() > m.o.MaxInFlight || 2*m.bytes.Load() > m.o.MaxBytes {
+	if 2*m.inFlight.Load() > m.o.MaxInFlight || 2*m.bytes.Load() > m.o.MaxBytes || m.o.Busy() {
 		m.metrics.repeated("shed")
 		return
 	}

@@ -75,6 +75,7 @@ func newTheatre(t *testing.T, change func(*Options)) *theatre {
 		Upstream: s, Breaker: s, Observer: s, Recorder: s, Comparer: comparer,
 		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Sampled:  func(string) bool { return true },
+		Busy:     func() bool { return false },
 		Outgoing: func(md rollout.Metadata) rollout.Metadata { return rollout.Metadata{"x-marked": {"1"}} },
 		Timeout:  time.Second, MaxInFlight: 4, MaxBytes: 1 << 20,
 	}
@@ -162,6 +163,7 @@ func TestMirrorSkips(t *testing.T) {
 		want   rollout.Reason
 	}{
 		{"not sampled", func(o *Options) { o.Sampled = func(string) bool { return false } }, nil, rollout.NotSampled},
+		{"a busy gateway", func(o *Options) { o.Busy = func() bool { return true } }, nil, rollout.Shed},
 		{"breaker open", nil, func(s *theatre) { s.closed = true }, rollout.BreakerOpen},
 		{"stopped", nil, func(s *theatre) { s.mirror.Stop() }, rollout.NotCalled},
 		{"too many bytes", func(o *Options) { o.MaxBytes = 10 }, nil, rollout.Shed},

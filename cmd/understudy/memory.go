@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// mostGarbage is how far the heap may grow between collections, in percent of what
-	// lives, and leastGarbage is Go's default. A gateway's heap is small and soon dead:
-	// four times the default takes a tenth off the CPU of a request.
-	mostGarbage, leastGarbage = 400, 100
-	// garbageBytes is what that may come to. Where more lives, under large messages or in
-	// an overload, memory counts for more than CPU.
+	// mostGarbage and leastGarbage bound how far the heap may grow between collections, in
+	// percent of what lives. A gateway's heap is small and soon dead: four times Go's
+	// default takes a tenth off the CPU of a request. A large one is large messages, in which
+	// there is nothing to look for: a quarter of the default costs nothing.
+	mostGarbage, leastGarbage = 400, 25
+	// garbageBytes is what that may come to, as long as less than four times that lives.
 	garbageBytes = 32 << 20
 )
 

@@ -14,7 +14,7 @@ func TestPace(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
-	}{{0, 400}, {4 << 20, 400}, {8 << 20, 400}, {16 << 20, 200}, {32 << 20, 100}, {1 << 40, 100}} {
+	}{{0, 400}, {4 << 20, 400}, {8 << 20, 400}, {16 << 20, 200}, {32 << 20, 100}, {64 << 20, 50}, {128 << 20, 25}, {1 << 40, 25}} {
 		if got := pace(c.live); got != c.want {
 			t.Errorf("%d MiB live: %d, want %d", c.live>>20, got, c.want)
 		}
