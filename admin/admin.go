@@ -75,6 +75,9 @@ type Server struct {
 	watchers chan struct{}
 	closing  chan struct{}
 	close    sync.Once
+	// running are the requests that are being handled. http.Server.Shutdown forgets
+	// those whose client left.
+	running sync.WaitGroup
 
 	// silent are the connections that have sent nothing yet. A client may open one more
 	// than it needs, and http.Server.Shutdown would wait for its first request.
@@ -137,7 +140,7 @@ func (s *Server) newHTTPServer() *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(s.opts.TLS == nil)
 	return &http.Server{
-		Handler:           s.handler,
+		Handler:           s.counted(s.handler),
 		TLSConfig:         s.opts.TLS,
 		Protocols:         protocols,
 		ReadHeaderTimeout: requestTimeout,
@@ -168,6 +171,14 @@ func (s *Server) Serve(lis net.Listener) error {
 	return fmt.Errorf("admin: serving on %s: %w", lis.Addr(), err)
 }
 
+func (s *Server) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.running.Add(1)
+		defer s.running.Done()
+		h.ServeHTTP(w, r)
+	})
+}
+
 // noteConn keeps track of the connections that have sent nothing yet.
 func (s *Server) noteConn(conn net.Conn, state http.ConnState) {
 	if state != http.StateNew {
@@ -183,7 +194,7 @@ func (s *Server) noteConn(conn net.Conn, state http.ConnState) {
 }
 
 // Shutdown ends the watches, lets other calls finish, and closes all connections; those
-// still open when ctx ends are cut.
+// still open when ctx ends are cut. When it returns nil, no handler runs any more.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.close.Do(func() { close(s.closing) })
 	s.silent.Range(func(conn, _ any) bool {
@@ -194,5 +205,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("admin: shutdown: %w", err), s.http.Close())
 	}
-	return nil
+	handled := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(handled)
+	}()
+	select {
+	case <-handled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("admin: shutdown: requests whose client left are still handled: %w", ctx.Err())
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -229,6 +230,36 @@ func TestWatchOverTheNetwork(t *testing.T) {
 	wants(t, stream.Err(), connect.CodeUnavailable, "shuts down")
 	if n := w.rollouts.Subscribers(); n != 0 {
 		t.Errorf("%d subscriptions left", n)
+	}
+}
+
+// A handler whose client left is none of net/http's concern any more, but of Shutdown's.
+func TestShutdownWaitsForHandlers(t *testing.T) {
+	w := serve(t, admin.Options{})
+	entered, release := make(chan struct{}), make(chan struct{})
+	w.rollouts.Audit = func(rollout.State, rollout.State, rollout.Event, rollout.Figures) error {
+		close(entered)
+		<-release
+		return nil
+	}
+	call, leave := context.WithCancel(context.Background())
+	client, left := httpClient(t), make(chan error, 1)
+	go func() {
+		_, err := adminv1connect.NewRolloutServiceClient(client, "http://"+w.address).Pause(call, pauseRequest(3))
+		left <- err
+	}()
+	<-entered
+	leave()
+	wants(t, <-left, connect.CodeCanceled)
+	client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := w.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v while a handler runs", err)
+	}
+	close(release)
+	if err := w.Shutdown(context.Background()); err != nil {
+		t.Error(err)
 	}
 }
 
