@@ -55,6 +55,12 @@ const (
 	maxDims    = 1 << 8
 )
 
+// What there is room for from the start.
+const (
+	usualTensors = 2
+	usualDims    = 4
+)
+
 // layout says where a message keeps its tensors.
 type layout struct {
 	message, tensor string
@@ -76,8 +82,10 @@ func Inputs(p *rollout.Payload) ([]Tensor, error) { return inputLayout.read(p) }
 func Outputs(p *rollout.Payload) ([]Tensor, error) { return outputLayout.read(p) }
 
 func (l *layout) read(p *rollout.Payload) ([]Tensor, error) {
-	var tensors []Tensor
-	var contents, raw [][]byte
+	// Models have a few outputs, and those then cost one allocation.
+	var room [2][usualTensors][]byte
+	contents, raw := room[0][:0], room[1][:0]
+	tensors := make([]Tensor, 0, usualTensors)
 	err := eachField(p.Bytes(), func(f field) error {
 		switch {
 		case f.typ != protowire.BytesType || f.num != l.tensors && f.num != l.raw:
@@ -137,9 +145,9 @@ func readTensor(b []byte) (t Tensor, contents []byte, err error) {
 		case f.num == 1 && f.typ == protowire.BytesType:
 			t.Name, err = f.text()
 		case f.num == 2 && f.typ == protowire.BytesType:
-			t.Datatype, err = f.text()
+			t.Datatype, t.typ, err = f.datatype()
 		case f.num == 3 && f.typ == protowire.VarintType:
-			t.Shape, err = appendShape(t.Shape, protowire.AppendVarint(nil, f.varint))
+			t.Shape, err = appendDim(t.Shape, f.varint)
 		case f.num == 3 && f.typ == protowire.BytesType:
 			t.Shape, err = appendShape(t.Shape, f.bytes)
 		case f.num == 5 && f.typ == protowire.BytesType:
@@ -152,7 +160,6 @@ func readTensor(b []byte) (t Tensor, contents []byte, err error) {
 		}
 		return err
 	})
-	t.typ, _ = ParseDatatype(t.Datatype)
 	return t, contents, err
 }
 
@@ -162,13 +169,23 @@ func appendShape(shape []int64, packed []byte) ([]int64, error) {
 		if n < 0 {
 			return nil, fmt.Errorf("shape: %w", protowire.ParseError(n))
 		}
-		if len(shape) == maxDims {
-			return nil, fmt.Errorf("shape: more than %d dimensions", maxDims)
+		var err error
+		if shape, err = appendDim(shape, v); err != nil {
+			return nil, err
 		}
-		shape = append(shape, int64(v))
 		packed = packed[n:]
 	}
 	return shape, nil
+}
+
+func appendDim(shape []int64, v uint64) ([]int64, error) {
+	if shape == nil {
+		shape = make([]int64, 0, usualDims)
+	}
+	if len(shape) == maxDims {
+		return nil, fmt.Errorf("shape: more than %d dimensions", maxDims)
+	}
+	return append(shape, int64(v)), nil
 }
 
 // count returns the product of a shape.
@@ -209,6 +226,15 @@ func (f field) text() (string, error) {
 		return "", fmt.Errorf("field %d: %w", f.num, errUTF8)
 	}
 	return string(f.bytes), nil
+}
+
+// datatype reads a datatype's name. Those that are known are not copied.
+func (f field) datatype() (string, Datatype, error) {
+	if d, ok := ParseDatatype(string(f.bytes)); ok {
+		return d.String(), d, nil
+	}
+	name, err := f.text()
+	return name, 0, err
 }
 
 // eachField calls do for each field of a message, until one fails.

@@ -90,12 +90,14 @@ type Mirror struct {
 	idle   chan struct{}
 	ctx    context.Context
 	cancel context.CancelFunc
+	times  deadlines
 }
 
 // NewMirror returns a mirror that is ready for Offer. Close it.
 func NewMirror(o Options) *Mirror {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Mirror{o: o, metrics: o.Metrics.forModel(o.Model), idle: make(chan struct{}, 1), work: make(chan rehearsal), ctx: ctx, cancel: cancel}
+	return &Mirror{o: o, metrics: o.Metrics.forModel(o.Model), idle: make(chan struct{}, 1), work: make(chan rehearsal), ctx: ctx, cancel: cancel,
+		times: deadlines{parent: ctx, timeout: o.Timeout}}
 }
 
 // Offer takes over an exchange that the client has its answer to. It never blocks:
@@ -253,8 +255,7 @@ func (m *Mirror) repeat(x *rollout.Exchange) {
 	}
 	req := peeked.WithNames(r.Spec.Model, r.Spec.Version)
 	defer req.Free()
-	ctx, cancel := context.WithTimeout(m.ctx, m.o.Timeout)
-	defer cancel()
+	ctx := m.times.begin(time.Now())
 	reply := r.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
 	defer reply.Payload.Free()
 	if reply.Status.Code != rollout.OK {
@@ -276,10 +277,8 @@ func (m *Mirror) call(x *rollout.Exchange, outcome rollout.Outcome) rollout.Outc
 	}
 	req := peeked.WithNames(m.o.Spec.Model, m.o.Spec.Version)
 	defer req.Free()
-	ctx, cancel := context.WithTimeout(m.ctx, m.o.Timeout)
-	defer cancel()
-
 	start := time.Now()
+	ctx := m.times.begin(start)
 	reply := m.o.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
 	outcome.Latency = time.Since(start)
 	outcome.Age = time.Since(x.ReceivedAt)

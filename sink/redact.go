@@ -35,7 +35,7 @@ const (
 
 // policies are the models' record policies that leave something out, by model.
 type policies struct {
-	byModel atomic.Pointer[map[string]rollout.RecordPolicy]
+	byModel atomic.Pointer[map[string]*rollout.RecordPolicy]
 }
 
 // of returns the model's policy; nil where all is recorded.
@@ -47,17 +47,14 @@ func (p *policies) of(model string) *rollout.RecordPolicy {
 	if all == nil {
 		return nil
 	}
-	if policy, ok := (*all)[model]; ok {
-		return &policy
-	}
-	return nil
+	return (*all)[model]
 }
 
 // SetPolicies says what of the payloads is recorded, by model, from the next record
 // on. Models that it does not name keep what they had: records of theirs may still be
 // on their way.
 func (s *Sink) SetPolicies(byModel map[string]rollout.RecordPolicy) {
-	next := map[string]rollout.RecordPolicy{}
+	next := map[string]*rollout.RecordPolicy{}
 	if old := s.policies.byModel.Load(); old != nil {
 		for model, policy := range *old {
 			next[model] = policy
@@ -65,7 +62,7 @@ func (s *Sink) SetPolicies(byModel map[string]rollout.RecordPolicy) {
 	}
 	for model, policy := range byModel {
 		if delete(next, model); !policy.Everything() {
-			next[model] = policy
+			next[model] = &policy
 		}
 	}
 	if len(next) == 0 {
@@ -153,6 +150,9 @@ func withoutLabels(policy *rollout.RecordPolicy, c *rollout.Comparison) *rollout
 	if c == nil {
 		return nil
 	}
+	if !slices.ContainsFunc(c.Outputs, labelled) {
+		return c
+	}
 	out := *c
 	out.Outputs = slices.Clone(c.Outputs)
 	for i := range out.Outputs {
@@ -162,6 +162,8 @@ func withoutLabels(policy *rollout.RecordPolicy, c *rollout.Comparison) *rollout
 	}
 	return &out
 }
+
+func labelled(o rollout.OutputComparison) bool { return o.ChampionClass != "" || o.ChallengerClass != "" }
 
 // rewriter writes messages anew without what a policy leaves out.
 type rewriter struct {
