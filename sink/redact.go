@@ -163,7 +163,9 @@ func withoutLabels(policy *rollout.RecordPolicy, c *rollout.Comparison) *rollout
 	return &out
 }
 
-func labelled(o rollout.OutputComparison) bool { return o.ChampionClass != "" || o.ChallengerClass != "" }
+func labelled(o rollout.OutputComparison) bool {
+	return o.ChampionClass != "" || o.ChallengerClass != ""
+}
 
 // rewriter writes messages anew without what a policy leaves out.
 type rewriter struct {
