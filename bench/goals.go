@@ -114,15 +114,17 @@ func memoryGoals(rows results) []goal {
 	}
 }
 
-// budgetMB is what an arm's file lets wait: copies (64 MiB), and records (1 MiB).
-func budgetMB(arm string) float64 {
+// budgetMB is what an arm's file lets wait, copies (64 MiB) and records (1 MiB), and the part of
+// limits.maxInFlightBytes that the requests of a cell's callers take.
+func budgetMB(arm string, c cell) float64 {
+	calls := float64(c.Callers*c.Size) / 1e6
 	switch {
 	case strings.HasPrefix(arm, shadowing):
-		return 65 * 1.048576
+		return calls + 65*1.048576
 	case strings.HasPrefix(arm, canarying):
-		return 1.048576
+		return calls + 1.048576
 	}
-	return 0
+	return calls
 }
 
 // ofPeak judges the gateway's arm that is the furthest beyond its budget in some cells.
@@ -130,8 +132,8 @@ func (g goal) ofPeak(rows results, in func(cell) bool) goal {
 	worst, note := math.Inf(-1), ""
 	for _, r := range rows {
 		peak := r.spread(peakMB).Most
-		if beyond := peak - budgetMB(r.Arm); isGateway(r.Arm) && in(r.Cell) && peak > 0 && beyond > worst {
-			worst, note = beyond, fmt.Sprintf("%s, %s: %.0f MB, with a budget of %.0f", r.Arm, r.Cell, peak, budgetMB(r.Arm))
+		if beyond := peak - budgetMB(r.Arm, r.Cell); isGateway(r.Arm) && in(r.Cell) && peak > 0 && beyond > worst {
+			worst, note = beyond, fmt.Sprintf("%s, %s: %.0f MB, with a budget of %.0f", r.Arm, r.Cell, peak, budgetMB(r.Arm, r.Cell))
 		}
 	}
 	if math.IsInf(worst, -1) {
