@@ -105,7 +105,7 @@ func TestMessagesHaveTheirSize(t *testing.T) {
 		for n := range 3 {
 			p := m.of(n)
 			var req inference.ModelInferRequest
-			if err := proto.Unmarshal(p.Bytes(), &req); err != nil || p.Len() != size {
+			if err := proto.Unmarshal(p.Materialize(), &req); err != nil || p.Len() != size {
 				t.Fatalf("%d bytes, want %d: %v", p.Len(), size, err)
 			}
 			if 4*req.Inputs[0].Shape[1] != int64(len(req.RawInputContents[0])) || req.ModelName != modelName {

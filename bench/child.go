@@ -11,10 +11,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 
-	"github.com/understudy-serving/understudy/oip"
+	"github.com/understudy-serving/understudy/oip/rawgrpc"
 	"github.com/understudy-serving/understudy/proto/inference"
-	"github.com/understudy-serving/understudy/rollout"
 )
 
 // child is what this binary does as a process of its own, under the harness's eyes.
@@ -88,15 +88,15 @@ func pause(ctx context.Context, d time.Duration) {
 func newBackend(wait func(context.Context)) *grpc.Server {
 	answer := newAnswer()
 	infer := func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-		var in oip.Frame
+		var in mem.BufferSlice
 		if err := decode(&in); err != nil {
 			return nil, err
 		}
 		in.Free()
 		wait(ctx)
-		return &oip.Frame{Payload: rollout.NewPayload([][]byte{answer}, nil)}, nil
+		return rawgrpc.Message(answer), nil
 	}
-	s := grpc.NewServer(grpc.ForceServerCodecV2(oip.Codec{}), grpc.NumStreamWorkers(64), grpc.MaxRecvMsgSize(8<<20))
+	s := grpc.NewServer(grpc.ForceServerCodecV2(rawgrpc.Codec{}), grpc.NumStreamWorkers(64), grpc.MaxRecvMsgSize(8<<20))
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: inference.GRPCInferenceService_ServiceDesc.ServiceName,
 		Methods:     []grpc.MethodDesc{{MethodName: "ModelInfer", Handler: infer}},

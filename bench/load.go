@@ -10,8 +10,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 
 	"github.com/understudy-serving/understudy/oip"
+	"github.com/understudy-serving/understudy/oip/rawgrpc"
 )
 
 const (
@@ -32,7 +34,7 @@ func newClient(addr string) (*client, error) {
 	for range connections {
 		conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
-			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(oip.Codec{})))
+			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawgrpc.Codec{})))
 		if err != nil {
 			c.close()
 			return nil, err
@@ -53,9 +55,8 @@ func (c *client) sending(m *messages) caller {
 	return func(ctx context.Context, n int) error {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		out, in := oip.Frame{Payload: m.of(n)}, oip.Frame{}
-		err := c.conns[n%connections].Invoke(ctx, oip.MethodModelInfer, &out, &in)
-		out.Free()
+		var in mem.BufferSlice
+		err := c.conns[n%connections].Invoke(ctx, oip.MethodModelInfer, m.of(n), &in)
 		in.Free()
 		return err
 	}

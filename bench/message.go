@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/understudy-serving/understudy/oip/rawgrpc"
 	"github.com/understudy-serving/understudy/proto/inference"
-	"github.com/understudy-serving/understudy/rollout"
 )
 
 // answerSize is the size of every answer in bytes.
@@ -38,8 +39,8 @@ func newMessages(size int) *messages {
 }
 
 // of returns the n-th request.
-func (m *messages) of(n int) *rollout.Payload {
-	return rollout.NewPayload([][]byte{m.heads[n%users], m.body}, nil)
+func (m *messages) of(n int) *mem.BufferSlice {
+	return rawgrpc.Message(m.heads[n%users], m.body)
 }
 
 func newAnswer() []byte {

@@ -7,19 +7,19 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/understudy-serving/understudy/oip"
+	"github.com/understudy-serving/understudy/oip/rawgrpc"
 	"github.com/understudy-serving/understudy/proto/inference"
-	"github.com/understudy-serving/understudy/rollout"
 )
 
 // raw sends bytes as they are.
 func (th *theatre) raw(b []byte) error {
-	out := &oip.Frame{}
-	err := th.conn.Invoke(context.Background(), oip.MethodModelInfer, &oip.Frame{Payload: rollout.NewPayload([][]byte{b}, nil)}, out,
-		grpc.ForceCodecV2(oip.Codec{}))
-	out.Payload.Free()
+	var answer mem.BufferSlice
+	err := th.conn.Invoke(context.Background(), oip.MethodModelInfer, rawgrpc.Message(b), &answer, grpc.ForceCodecV2(rawgrpc.Codec{}))
+	answer.Free()
 	return err
 }
 

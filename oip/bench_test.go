@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"google.golang.org/grpc/mem"
-
 	pb "github.com/understudy-serving/understudy/proto/inference"
 	"github.com/understudy-serving/understudy/rollout"
 )
@@ -60,35 +58,6 @@ func BenchmarkWithNames(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				r.WithNames("fraud-v2", "2").Free()
-			}
-		})
-	}
-}
-
-func BenchmarkCodec(b *testing.B) {
-	for size, p := range benchPayloads(b) {
-		b.Run("send/"+size, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				out, err := Codec{}.Marshal(&Frame{Payload: p.Ref()})
-				if err != nil {
-					b.Fatal(err)
-				}
-				out.Free()
-			}
-		})
-		var received mem.BufferSlice
-		for _, c := range p.Chunks() {
-			received = append(received, mem.Copy(c, mem.DefaultBufferPool()))
-		}
-		b.Run("receive/"+size, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				var f Frame
-				if err := (Codec{}).Unmarshal(received, &f); err != nil {
-					b.Fatal(err)
-				}
-				f.Free()
 			}
 		})
 	}

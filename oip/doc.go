@@ -1,12 +1,11 @@
 // Package oip reads and edits messages of the Open Inference Protocol in wire form.
 //
-// It has three layers, each usable without the others:
+// It has two layers, each usable without the other:
 //
 //   - Peek and WithNames: the header fields (model name, version, id, parameters) of a
 //     message that lies in chunks as the transport received it. One pass over the
 //     top-level fields; tensors are skipped, never decoded; an edited message shares
 //     the chunks of the original.
-//   - Codec and Frame: the gRPC codec that carries such messages untouched.
 //   - Inputs, Outputs and Tensor: typed views on tensors, for whoever must look into
 //     them, off the path of the client.
 //

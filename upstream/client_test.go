@@ -15,10 +15,12 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/understudy-serving/understudy/oip"
+	"github.com/understudy-serving/understudy/oip/rawgrpc"
 	"github.com/understudy-serving/understudy/rollout"
 )
 
@@ -37,17 +39,17 @@ func serve(t *testing.T, addr string, does script) (at string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(grpc.ForceServerCodecV2(oip.Codec{}), grpc.MaxRecvMsgSize(8<<20), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-		var in oip.Frame
+	s := grpc.NewServer(grpc.ForceServerCodecV2(rawgrpc.Codec{}), grpc.MaxRecvMsgSize(8<<20), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		var in mem.BufferSlice
 		if err := stream.RecvMsg(&in); err != nil {
 			return err
 		}
 		defer in.Free()
-		out, err := does(stream.Context(), in.Payload.Bytes())
+		out, err := does(stream.Context(), in.Materialize())
 		if err != nil {
 			return err
 		}
-		return stream.SendMsg(&oip.Frame{Payload: rollout.NewPayload([][]byte{slices.Clone(out)}, nil)})
+		return stream.SendMsg(rawgrpc.Message(slices.Clone(out)))
 	}))
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Serve(lis) })

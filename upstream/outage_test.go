@@ -35,8 +35,15 @@ func TestServerDownAndBack(t *testing.T) {
 			t.Fatalf("status %+v after %s", reply.Status, took)
 		}
 	}
-	serve(t, addr, echo)
 	began := time.Now()
+	for !strings.Contains(log.String(), "unreachable") { // not before an attempt to connect has failed
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("nothing in the log")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	serve(t, addr, echo)
+	began = time.Now()
 	for {
 		reply, _ := call(t, t.Context(), c, []byte("x"), nil)
 		if reply.Status.Code == rollout.OK {
