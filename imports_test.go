@@ -34,6 +34,7 @@ var owners = map[string][]string{
 	"github.com/twmb/franz-go":      {"demo", "faults", "kafkatest"},
 	"github.com/x448/float16":       {"oip"},
 	"go.etcd.io/bbolt":              {"outcome", "store"},
+	"golang.org/x/net/http2":        {"transport"},
 }
 
 // harnesses are tests with a command line.
@@ -144,6 +145,8 @@ func forbidden(from, to string) string {
 		return "the domain imports nothing"
 	case from == "oip" && to != "rollout" && !strings.HasPrefix(to, "proto/"):
 		return "oip knows the domain and the protocol only"
+	case from == "transport" && to != "rollout":
+		return "a transport carries bytes, whatever they are"
 	case from == "spool":
 		return "a spool keeps bytes, whatever they are"
 	case to == "spool" && slices.Contains(parts, part) && part != "sink":
