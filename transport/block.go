@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -55,10 +56,30 @@ func (c *conn) common(m *common) {
 	}
 }
 
-// rare adds one that is another each time, and would only push what is useful out of
-// HPACK's table, which stays as it is.
-func (c *conn) rare(name, value string) {
+// lead adds what a block begins with where that is nothing common, and leaves HPACK's table as it is.
+// The encoder must begin each block: it may have to say that its table has another size.
+func (c *conn) lead(name, value string) {
 	_ = c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: true})
+}
+
+// rare adds one that is another each time, and would only push what is useful out of
+// HPACK's table, which stays as it is: a literal that is never indexed, with a literal name
+// (RFC 7541, section 6.2.3). To look for the name in the tables, and to count what
+// Huffman's code would save, costs several times as much as the bytes do.
+func (c *conn) rare(name, value string) {
+	c.out.grown(appendLiteral(appendLiteral(append(c.out.tail, 0x10), name), value))
+}
+
+// appendLiteral writes a string without Huffman's code: its length in a prefix of seven bits
+// (RFC 7541, sections 5.1 and 5.2), and its bytes.
+func appendLiteral(b []byte, s string) []byte {
+	const most = 1<<7 - 1
+	if len(s) < most {
+		b = append(b, byte(len(s)))
+	} else {
+		b = binary.AppendUvarint(append(b, most), uint64(len(s)-most))
+	}
+	return append(b, s...)
 }
 
 func (c *conn) metadata(md rollout.Metadata) {

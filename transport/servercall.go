@@ -234,7 +234,7 @@ func (call *serverCall) sent() {
 	if call.ending.Code == rollout.OK {
 		sc.common(sc.ok)
 	} else {
-		sc.rare("grpc-status", strconv.FormatUint(uint64(call.ending.Code), 10))
+		sc.lead("grpc-status", strconv.FormatUint(uint64(call.ending.Code), 10))
 	}
 	if call.ending.Message != "" {
 		sc.rare("grpc-message", escape(call.ending.Message))
@@ -252,7 +252,7 @@ func (call *serverCall) web(code string) {
 	sc := call.sc
 	sc.mu.Lock()
 	mark := sc.beginBlock()
-	sc.rare(":status", code)
+	sc.lead(":status", code)
 	sc.endBlock(mark, call.id, true)
 	call.finish()
 	sc.mu.Unlock()
