@@ -85,6 +85,16 @@ func (c *cursor) take(n int) []byte {
 }
 
 func (c *cursor) varint() (uint64, error) {
+	if len(c.cur) > 0 && c.cur[0] < 0x80 && c.off < c.end { // nearly all are one byte
+		v := c.cur[0]
+		c.cur = c.cur[1:]
+		c.off++
+		return uint64(v), nil
+	}
+	return c.longVarint()
+}
+
+func (c *cursor) longVarint() (uint64, error) {
 	var v uint64
 	for shift := 0; shift < 64; shift += 7 {
 		if c.off >= c.end {

@@ -46,17 +46,27 @@ type header struct {
 // peek reads the header; edited is how many of the names an edit will replace.
 func (s *schema) peek(p *rollout.Payload, edited int) (header, error) {
 	h := header{payload: p}
-	var raw [maxNames][]byte
+	raw, err := s.scan(&h, edited)
+	if err != nil {
+		return header{}, err
+	}
+	h.names = join(raw)
+	return h, nil
+}
+
+// scan is the pass itself. It leaves the names as the bytes that they are.
+func (s *schema) scan(h *header, edited int) (raw [maxNames][]byte, err error) {
+	p := h.payload
 	c := newCursor(p, span{0, p.Len()})
 	for c.left() > 0 {
 		from := c.off
 		num, typ, err := c.tag()
 		if err != nil {
-			return header{}, s.refuse(0, from, err)
+			return raw, s.refuse(0, from, err)
 		}
 		if int(num) > len(s.names) || typ != protowire.BytesType {
 			if err := c.value(typ); err != nil {
-				return header{}, s.refuse(num, from, err)
+				return raw, s.refuse(num, from, err)
 			}
 			if num == s.params && typ == protowire.BytesType {
 				h.params.extend(from, c.off)
@@ -65,15 +75,14 @@ func (s *schema) peek(p *rollout.Payload, edited int) (header, error) {
 		}
 		b, err := c.text()
 		if err != nil {
-			return header{}, s.refuse(num, from, err)
+			return raw, s.refuse(num, from, err)
 		}
 		raw[num-1] = b
 		if int(num) <= edited {
 			h.cuts.add(from, c.off)
 		}
 	}
-	h.names = join(raw)
-	return h, nil
+	return raw, nil
 }
 
 // refuse says what is wrong with the field that starts at offset; number 0 is one that
@@ -171,6 +180,12 @@ func PeekResponse(p *rollout.Payload) (Response, error) {
 		return Response{}, err
 	}
 	return Response{Model: h.names[0], Version: h.names[1], ID: h.names[2], header: h}, nil
+}
+
+// CheckResponse sees what PeekResponse sees, and returns its error alone.
+func CheckResponse(p *rollout.Payload) error {
+	_, err := responseSchema.scan(&header{payload: p}, 0)
+	return err
 }
 
 // WithNames returns the response with another model name, version and id, as

@@ -138,6 +138,9 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 			if _, err := PeekRequest(p); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s in chunks of %d: %v, want ErrMalformed that says %q", what, size, err, c.says)
 			}
+			if err := CheckResponse(p); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s as response that is checked: %v, want ErrMalformed", what, err)
+			}
 			if _, err := PeekResponse(p); !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s as response: %v, want ErrMalformed", what, err)
 			}

@@ -306,8 +306,7 @@ func (m *Mirror) call(x *rollout.Exchange, outcome rollout.Outcome) rollout.Outc
 func (m *Mirror) judge(ctx context.Context, reply *rollout.Reply, took time.Duration) rollout.Ending {
 	e := rollout.Ending{Code: reply.Status.Code, CallerGone: m.ctx.Err() != nil}
 	if e.Code == rollout.OK {
-		_, err := oip.PeekResponse(reply.Payload)
-		e.Malformed = err != nil
+		e.Malformed = oip.CheckResponse(reply.Payload) != nil
 	}
 	if e.CallerGone {
 		return e
