@@ -25,10 +25,10 @@ type clientCall struct {
 	trailed bool
 	trailer rollout.Metadata
 	said    rollout.Status // by the server
-	answer  *rollout.Payload
 	zipped  bool
 
-	// Under conn.mu.
+	// Under conn.mu. answer is there while it is nobody else's to free.
+	answer   *rollout.Payload
 	finished bool
 	status   rollout.Status
 	unsent   bool
@@ -101,11 +101,20 @@ func webStatus(h *head) rollout.Status {
 
 func (call *clientCall) message() error {
 	p, zipped := call.in.payload()
-	if call.answer != nil {
+	call.c.mu.Lock()
+	first, abandoned := call.answer == nil, call.finished
+	if first && !abandoned {
+		call.answer, call.zipped = p, zipped
+	}
+	call.c.mu.Unlock()
+	switch {
+	case abandoned:
+		p.Free()
+		return errOver
+	case !first:
 		p.Free()
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent more than one message: want one"})
 	}
-	call.answer, call.zipped = p, zipped
 	return nil
 }
 
@@ -148,11 +157,14 @@ func (call *clientCall) gone(code http2.ErrCode) {
 	call.finish(s)
 }
 
-// abandon ends a call whose context has ended, unless it has ended by itself. An answer that
-// is half here is then the reader's alone.
+// abandon ends a call whose context has ended, unless it has ended by itself.
 func (call *clientCall) abandon(ctx context.Context) bool {
 	call.c.mu.Lock()
 	abandoned := call.finish(ended(ctx))
+	if abandoned {
+		call.answer.Free()
+		call.answer = nil
+	}
 	call.c.mu.Unlock()
 	if abandoned {
 		call.c.flush()

@@ -100,12 +100,13 @@ type settings struct {
 
 func newConn(nc net.Conn, headerLimit int) *conn {
 	c := &conn{
-		nc: nc, r: bufio.NewReaderSize(nc, readBuffer), headerLimit: headerLimit,
+		nc: nc, headerLimit: headerLimit,
 		allowed: connectionWindow, streams: make(map[uint32]*stream),
 		out: new(output), spare: new(output), window: initialWindow,
 		peer: settings{window: initialWindow, frame: minFrameSize, streams: maxWindow},
 	}
 	c.room.L = &c.mu
+	c.r = bufio.NewReaderSize(incoming{c}, readBuffer)
 	c.decoder = hpack.NewDecoder(initialTableSize, func(f hpack.HeaderField) { c.block.add(f) })
 	c.encoder = hpack.NewEncoder(outputOf{c})
 	if s, ok := nc.(syscall.Conn); ok {
@@ -158,14 +159,20 @@ func (c *conn) run() {
 	c.side.lost(err)
 }
 
+// incoming is what the peer sends. Before more of it is read, which may take for ever, what
+// the last of it has led to is sent.
+type incoming struct{ *conn }
+
+func (i incoming) Read(b []byte) (int, error) {
+	i.flush()
+	i.waitForRoom()
+	return i.nc.Read(b)
+}
+
 func (c *conn) frames() error {
 	for {
 		if err := c.next(); err != nil && !c.survives(err) {
 			return err
-		}
-		if c.r.Buffered() == 0 {
-			c.flush()
-			c.waitForRoom()
 		}
 	}
 }

@@ -103,13 +103,18 @@ func (in *inbox) filled(n int) error {
 	return nil
 }
 
+// watch is the tests': it is told of each message that is given away, and again when it has come back.
+var watch = func(chunks [][]byte, back bool) {}
+
 // payload gives away the complete message, and tells whether it is still to be
 // decompressed. The inbox is then ready for another.
 func (in *inbox) payload() (p *rollout.Payload, compressed bool) {
 	buffers, chunks := in.buffers, in.chunks
 	compressed = in.prefix[0] == 1
 	*in = inbox{limit: in.limit, encoding: in.encoding}
+	watch(chunks, false)
 	return rollout.NewPayload(chunks, func() {
+		watch(chunks, true)
 		for _, b := range buffers {
 			b.recycle()
 		}

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -29,6 +30,7 @@ type serverCall struct {
 	headed                 bool // the answer's header went out
 	ending                 rollout.Status
 	trailer                rollout.Metadata
+	waiting                *time.Timer // for the client to make room
 }
 
 func newCall(sc *serverConn, id uint32, h *head) *serverCall {
@@ -130,6 +132,8 @@ func (call *serverCall) gone(http2.ErrCode) {
 	}
 	call.drop()
 	if !call.running {
+		call.request.Free()
+		call.request = nil
 		call.finish()
 	}
 }
@@ -146,6 +150,7 @@ func (call *serverCall) handled() (reply rollout.Reply) {
 		}
 	}()
 	if call.live != nil {
+		defer call.live.leave()
 		status := call.sc.server.options.Other(call.live)
 		return rollout.Reply{Status: status, Trailer: call.live.trailer}
 	}
@@ -198,6 +203,25 @@ func (call *serverCall) write(reply rollout.Reply) {
 	}
 	call.header(reply.Header)
 	call.send(reply.Payload, false)
+	if call.left > 0 {
+		call.waiting = time.AfterFunc(mostPatience, call.giveUp)
+	}
+}
+
+// mostPatience is how long an answer waits for a client that makes no room for all of it. It holds
+// a place among all calls under way.
+const mostPatience = 2 * time.Minute
+
+// giveUp cuts a call off whose answer was not taken.
+func (call *serverCall) giveUp() {
+	call.sc.mu.Lock()
+	if !call.cut {
+		call.sc.queueLocked(func(b []byte) []byte { return appendReset(b, call.id, http2.ErrCodeCancel) })
+		call.cut = true
+		call.finish()
+	}
+	call.sc.mu.Unlock()
+	call.sc.flush()
 }
 
 // header queues the answer's header, unless it went out; mu is held.
@@ -266,6 +290,9 @@ func (call *serverCall) finish() {
 	}
 	call.cut = true
 	call.remove()
+	if call.waiting != nil {
+		call.waiting.Stop()
+	}
 	if call.admitted {
 		call.admitted = false
 		call.method.Leave()

@@ -24,6 +24,7 @@ type ServerStream struct {
 	mu     sync.Mutex
 	unread []*rollout.Payload
 	ended  error // io.EOF, or why nothing more comes
+	left   bool  // the handler has returned
 	// changed has room for one: something came. flushed likewise: a message was sent.
 	changed, flushed chan struct{}
 
@@ -124,17 +125,31 @@ func (s *ServerStream) push(p *rollout.Payload, zipped bool) error {
 		p = plain
 	}
 	s.mu.Lock()
-	full := len(s.unread) >= mostUnread
-	if !full {
+	full, left := len(s.unread) >= mostUnread, s.left
+	if !full && !left {
 		s.unread = append(s.unread, p)
 	}
 	s.mu.Unlock()
-	if full {
+	switch {
+	case left:
+		p.Free()
+		return nil
+	case full:
 		p.Free()
 		return s.call.refused(rollout.Status{Code: rollout.ResourceExhausted, Message: "too many messages that were not read yet"})
 	}
 	signal(s.changed)
 	return nil
+}
+
+// leave frees what the handler has not read.
+func (s *ServerStream) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.unread {
+		p.Free()
+	}
+	s.unread, s.left = nil, true
 }
 
 func (s *ServerStream) over() { s.end(io.EOF) }
