@@ -11,7 +11,7 @@ import (
 // head is what a header block says: what belongs to HTTP/2 and gRPC each in its place, and
 // the caller's or server's metadata.
 type head struct {
-	method, path, status         string // :method, :path, :status
+	method, scheme, path, status string // the pseudo-headers
 	contentType, encoding        string
 	timeout                      string
 	grpcStatus, message, details string
@@ -70,7 +70,9 @@ func (h *head) pseudo(f hpack.HeaderField) {
 		into = &h.path
 	case ":status":
 		into = &h.status
-	case ":scheme", ":authority":
+	case ":scheme":
+		into = &h.scheme
+	case ":authority":
 		h.malformed = h.malformed || h.regular
 		return
 	}

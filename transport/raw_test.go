@@ -202,10 +202,11 @@ func TestHostileClients(t *testing.T) {
 			}
 			return nil
 		}, "GOAWAY ENHANCE_YOUR_CALM"},
-		"no :path":  {func(p *peer) error { return p.headers(1, true, ":method", "POST", ":scheme", "http") }, "RST PROTOCOL_ERROR"},
-		"two :path": {func(p *peer) error { return p.headers(1, true, ask(echoes, ":path", "/b")...) }, "RST PROTOCOL_ERROR"},
+		"no :path":   {func(p *peer) error { return p.headers(1, true, ":method", "POST", ":scheme", "http") }, "RST PROTOCOL_ERROR"},
+		"no :scheme": {func(p *peer) error { return p.headers(1, true, ":method", "POST", ":path", echoes) }, "RST PROTOCOL_ERROR"},
+		"two :path":  {func(p *peer) error { return p.headers(1, true, ask(echoes, ":path", "/b")...) }, "RST PROTOCOL_ERROR"},
 		"a pseudo-header behind": {func(p *peer) error {
-			return p.headers(1, true, ":method", "POST", "a", "b", ":path", echoes)
+			return p.headers(1, true, ":method", "POST", ":scheme", "http", "a", "b", ":path", echoes)
 		}, "RST PROTOCOL_ERROR"},
 		"an unknown pseudo-header": {func(p *peer) error { return p.headers(1, true, append([]string{":odd", "1"}, ask(echoes)...)...) }, "RST PROTOCOL_ERROR"},
 		"an answer's pseudo-header": {func(p *peer) error {

@@ -226,7 +226,7 @@ func (sc *serverConn) opened(id uint32, h *head, last bool) error {
 	switch {
 	case ignored:
 		return nil // the client knows from the GOAWAY
-	case h.malformed || h.method == "" || h.path == "" || h.status != "":
+	case h.malformed || h.method == "" || h.scheme == "" || h.path == "" || h.status != "":
 		return &streamError{id, http2.ErrCodeProtocol}
 	case full:
 		return &streamError{id, http2.ErrCodeRefusedStream}
