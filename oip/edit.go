@@ -69,7 +69,7 @@ func (s *schema) edit(h *header, names ...string) *rollout.Payload {
 // has tells whether the message says names already, each once or, if empty, not at all.
 func (h *header) has(names []string) bool {
 	for i, name := range names {
-		if h.names[i] != name {
+		if string(h.names[i]) != name {
 			return false
 		}
 	}

@@ -36,7 +36,8 @@ const maxNames = 3
 // header is what one pass over the top-level fields of a message finds.
 type header struct {
 	payload *rollout.Payload
-	names   [maxNames]string
+	// names are as they stand in the payload.
+	names [maxNames][]byte
 	// cuts are where the names that an edit replaces stand.
 	cuts cuts
 	// params runs from the first parameters entry to the end of the last.
@@ -46,27 +47,16 @@ type header struct {
 // peek reads the header; edited is how many of the names an edit will replace.
 func (s *schema) peek(p *rollout.Payload, edited int) (header, error) {
 	h := header{payload: p}
-	raw, err := s.scan(&h, edited)
-	if err != nil {
-		return header{}, err
-	}
-	h.names = join(raw)
-	return h, nil
-}
-
-// scan is the pass itself. It leaves the names as the bytes that they are.
-func (s *schema) scan(h *header, edited int) (raw [maxNames][]byte, err error) {
-	p := h.payload
 	c := newCursor(p, span{0, p.Len()})
 	for c.left() > 0 {
 		from := c.off
 		num, typ, err := c.tag()
 		if err != nil {
-			return raw, s.refuse(0, from, err)
+			return header{}, s.refuse(0, from, err)
 		}
 		if int(num) > len(s.names) || typ != protowire.BytesType {
 			if err := c.value(typ); err != nil {
-				return raw, s.refuse(num, from, err)
+				return header{}, s.refuse(num, from, err)
 			}
 			if num == s.params && typ == protowire.BytesType {
 				h.params.extend(from, c.off)
@@ -75,14 +65,14 @@ func (s *schema) scan(h *header, edited int) (raw [maxNames][]byte, err error) {
 		}
 		b, err := c.text()
 		if err != nil {
-			return raw, s.refuse(num, from, err)
+			return header{}, s.refuse(num, from, err)
 		}
-		raw[num-1] = b
+		h.names[num-1] = b
 		if int(num) <= edited {
 			h.cuts.add(from, c.off)
 		}
 	}
-	return raw, nil
+	return h, nil
 }
 
 // refuse says what is wrong with the field that starts at offset; number 0 is one that
@@ -119,10 +109,10 @@ func (s *span) extend(from, to int) {
 	s.to = to
 }
 
-// join turns all names into strings with one allocation.
-func join(raw [maxNames][]byte) (names [maxNames]string) {
+// strings turns all names into strings with one allocation.
+func (h *header) strings() (names [maxNames]string) {
 	n := 0
-	for _, b := range raw {
+	for _, b := range h.names {
 		n += len(b)
 	}
 	if n == 0 {
@@ -130,11 +120,11 @@ func join(raw [maxNames][]byte) (names [maxNames]string) {
 	}
 	var all strings.Builder
 	all.Grow(n)
-	for _, b := range raw {
+	for _, b := range h.names {
 		all.Write(b)
 	}
 	s := all.String()
-	for i, b := range raw {
+	for i, b := range h.names {
 		names[i], s = s[:len(b)], s[len(b):]
 	}
 	return names
@@ -155,7 +145,8 @@ func PeekRequest(p *rollout.Payload) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	return Request{Model: h.names[0], Version: h.names[1], ID: h.names[2], header: h}, nil
+	names := h.strings()
+	return Request{Model: names[0], Version: names[1], ID: names[2], header: h}, nil
 }
 
 // WithNames returns the request with another model name and version; an empty one leaves
@@ -163,6 +154,15 @@ func PeekRequest(p *rollout.Payload) (Request, error) {
 // original's chunks and holds a reference on it until the caller has freed the result.
 func (r Request) WithNames(model, version string) *rollout.Payload {
 	return requestSchema.edit(&r.header, model, version)
+}
+
+// RenameRequest is PeekRequest and WithNames in one, for whoever does not look at the names.
+func RenameRequest(p *rollout.Payload, model, version string) (*rollout.Payload, error) {
+	h, err := requestSchema.peek(p, 2)
+	if err != nil {
+		return nil, err
+	}
+	return requestSchema.edit(&h, model, version), nil
 }
 
 // Response is the header of a ModelInferResponse; see Request for its lifetime.
@@ -179,12 +179,13 @@ func PeekResponse(p *rollout.Payload) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	return Response{Model: h.names[0], Version: h.names[1], ID: h.names[2], header: h}, nil
+	names := h.strings()
+	return Response{Model: names[0], Version: names[1], ID: names[2], header: h}, nil
 }
 
 // CheckResponse sees what PeekResponse sees, and returns its error alone.
 func CheckResponse(p *rollout.Payload) error {
-	_, err := responseSchema.scan(&header{payload: p}, 0)
+	_, err := responseSchema.peek(p, 0)
 	return err
 }
 
@@ -208,7 +209,8 @@ func PeekModel(p *rollout.Payload) (ModelRequest, error) {
 	if err != nil {
 		return ModelRequest{}, err
 	}
-	return ModelRequest{Name: h.names[0], Version: h.names[1], header: h}, nil
+	names := h.strings()
+	return ModelRequest{Name: names[0], Version: names[1], header: h}, nil
 }
 
 // WithNames returns the request with another name and version, as Request.WithNames

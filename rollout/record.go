@@ -40,13 +40,16 @@ func RecordAll() RecordPolicy {
 }
 
 // Everything tells whether p leaves out nothing.
-func (p RecordPolicy) Everything() bool {
+func (p RecordPolicy) Everything() bool { return !p.Strict() && p.Sample >= FullWeight }
+
+// Strict tells whether p leaves something out of the records in its sample.
+func (p RecordPolicy) Strict() bool {
 	for _, t := range p.Tensors {
 		if t.As != Include {
-			return false
+			return true
 		}
 	}
-	return p.Inputs == Include && p.Outputs == Include && len(p.RedactParameters) == 0 && p.Sample >= FullWeight
+	return p.Inputs != Include || p.Outputs != Include || len(p.RedactParameters) > 0
 }
 
 // Tensor returns the treatment of a tensor, which is an input or else an output.

@@ -249,11 +249,10 @@ func (m *Mirror) repeat(x *rollout.Exchange) {
 			m.o.Logger.Error("the mirror panicked over a repeated request: please report this", "model", m.o.Model, "id", x.ID, "panic", p)
 		}
 	}()
-	peeked, err := oip.PeekRequest(x.Request)
+	req, err := oip.RenameRequest(x.Request, r.Spec.Model, r.Spec.Version)
 	if err != nil {
 		return
 	}
-	req := peeked.WithNames(r.Spec.Model, r.Spec.Version)
 	defer req.Free()
 	ctx := m.times.begin(time.Now())
 	reply := r.Upstream.Call(ctx, oip.MethodModelInfer, req, m.o.Outgoing(x.Metadata))
@@ -270,12 +269,11 @@ func (m *Mirror) repeat(x *rollout.Exchange) {
 // call sends the copy, fills x.Challenger and returns how it ended.
 func (m *Mirror) call(x *rollout.Exchange, outcome rollout.Outcome) rollout.Outcome {
 	x.Challenger.Spec = m.o.Spec
-	peeked, err := oip.PeekRequest(x.Request)
+	req, err := oip.RenameRequest(x.Request, m.o.Spec.Model, m.o.Spec.Version)
 	if err != nil { // the gateway took it, so this is no client's doing
 		x.Challenger.Status = rollout.Status{Code: rollout.Internal, Message: err.Error()}
 		return outcome
 	}
-	req := peeked.WithNames(m.o.Spec.Model, m.o.Spec.Version)
 	defer req.Free()
 	start := time.Now()
 	ctx := m.times.begin(start)

@@ -62,6 +62,7 @@ type encoder struct {
 	// limit is the largest record in bytes.
 	limit    int
 	policies *policies
+	redacted redacted
 	head     []byte
 	arms     [payloads][]byte // what stands beside each payload; nothing for the request
 	tail     []byte
@@ -101,7 +102,9 @@ func (e *encoder) encode(x *rollout.Exchange) (record []byte, cut bool) {
 	var found [payloads]*recordv1.Digest
 	var note []byte
 	if policy := e.policies.of(x.Model); policy != nil {
-		r := redact(policy, x)
+		r := &e.redacted
+		r.redact(policy, x)
+		defer func() { *r = redacted{} }() // it holds payloads
 		x, bad, found, note = &r.exchange, r.bad, r.found, r.note
 	}
 	in := [payloads]*rollout.Payload{x.Request, x.Champion.Response, x.Challenger.Response}

@@ -95,34 +95,37 @@ type redacted struct {
 	note  []byte // the serialized Redaction; nil where nothing was left out
 }
 
+// unsampled is the note of a record that lost its payloads, and nothing else.
+var unsampled, _ = proto.Marshal(&recordv1.Redaction{Unsampled: true})
+
 // redact applies a policy to x, which stays as it is.
-func redact(policy *rollout.RecordPolicy, x *rollout.Exchange) *redacted {
-	r := &redacted{exchange: *x}
+func (r *redacted) redact(policy *rollout.RecordPolicy, x *rollout.Exchange) {
+	*r = redacted{exchange: *x}
 	y := &r.exchange
-	note := &recordv1.Redaction{Unsampled: !inSample(x.ID, policy.Sample)}
-	all := *policy
-	all.Sample = rollout.FullWeight
-	strict := !all.Everything()
-	if note.Unsampled {
+	if !inSample(x.ID, policy.Sample) {
+		r.note = unsampled
 		y.Request, y.Champion.Response, y.Challenger.Response = nil, nil, nil
-		policy = &rollout.RecordPolicy{Inputs: rollout.Drop, Outputs: rollout.Drop}
-	} else if strict {
+		r.silence(&rollout.RecordPolicy{Inputs: rollout.Drop, Outputs: rollout.Drop})
+	} else if policy.Strict() {
+		var note recordv1.Redaction
 		w := rewriter{policy: policy, hit: make([]bool, len(policy.RedactParameters))}
 		y.Request, note.Request = r.payload(&w, inRequest, y.Request)
 		y.Champion.Response, note.ChampionResponse = r.payload(&w, inChampion, y.Champion.Response)
 		y.Challenger.Response, note.ChallengerResponse = r.payload(&w, inChallenger, y.Challenger.Response)
 		note.Parameters = w.parameters()
+		if b, _ := proto.Marshal(&note); len(b) > 0 { // its strings were decodable
+			r.note = b
+		}
+		r.silence(policy)
 	}
-	if strict || note.Unsampled {
-		// Model servers quote what they got.
-		y.Champion.Status.Message, y.Challenger.Status.Message = "", ""
-		y.Comparison = withoutLabels(policy, x.Comparison)
-	}
-	y.Segments = slices.DeleteFunc(slices.Clone(x.Segments), func(s rollout.Segment) bool { return s.Parameter && all.Redacts(s.Name) })
-	if b, _ := proto.Marshal(note); len(b) > 0 { // its strings were decodable
-		r.note = b
-	}
-	return r
+	y.Segments = slices.DeleteFunc(slices.Clone(x.Segments), func(s rollout.Segment) bool { return s.Parameter && policy.Redacts(s.Name) })
+}
+
+// silence takes out what quotes payloads: labels, and the words of model servers.
+func (r *redacted) silence(policy *rollout.RecordPolicy) {
+	x := &r.exchange
+	x.Champion.Status.Message, x.Challenger.Status.Message = "", ""
+	x.Comparison = withoutLabels(policy, x.Comparison)
 }
 
 // payload returns p rewritten, and the tensors that lost their contents.
