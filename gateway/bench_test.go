@@ -91,7 +91,7 @@ func TestInferAllocations(t *testing.T) {
 	for _, c := range []struct {
 		mode    rollout.Mode
 		ceiling float64
-	}{{rollout.ModeChampion, 21}, {rollout.ModeShadow, 23}, {rollout.ModeCanary, 23}} {
+	}{{rollout.ModeChampion, 17}, {rollout.ModeShadow, 19}, {rollout.ModeCanary, 19}} {
 		for _, size := range []int{100, 600_000} {
 			if got := testing.AllocsPerRun(200, inferring(t, c.mode, size)); got > c.ceiling {
 				t.Errorf("%s, %d bytes: %.0f allocations a request, at most %.0f", c.mode, size, got, c.ceiling)

@@ -33,12 +33,17 @@ func (c *cuts) add(from, to int) {
 	}
 }
 
-// edited is the memory that an edited message needs beside its original, so that it is
-// one allocation in the common case.
+// edited is an edited message, with the memory that it needs beside its original: one
+// allocation in the common case.
 type edited struct {
-	chunks [4][]byte
-	head   [64]byte
+	rollout.Payload
+	original *rollout.Payload
+	chunks   [4][]byte
+	head     [64]byte
 }
+
+// Release gives the original's reference back.
+func (m *edited) Release() { m.original.Free() }
 
 // edit returns the message with the string fields 1, 2, … set to names. They come first,
 // as protobuf's own writers put them.
@@ -60,10 +65,11 @@ func (s *schema) edit(h *header, names ...string) *rollout.Payload {
 		chunks = append(chunks, head)
 	}
 	chunks = h.cuts.keep(chunks, h.payload.Chunks())
-	if h.payload == nil {
-		return rollout.NewPayload(chunks, nil)
+	if h.payload != nil {
+		mem.original = h.payload.Ref()
 	}
-	return rollout.NewPayload(chunks, h.payload.Ref().Free)
+	mem.Begin(chunks, mem)
+	return &mem.Payload
 }
 
 // has tells whether the message says names already, each once or, if empty, not at all.

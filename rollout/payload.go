@@ -7,21 +7,39 @@ import "sync/atomic"
 // Free once; behind the last Free the bytes may be reused, so nobody may keep a slice
 // of them.
 type Payload struct {
-	refs    atomic.Int32
-	chunks  [][]byte
-	size    int
-	release func()
+	refs   atomic.Int32
+	chunks [][]byte
+	size   int
+	owner  Owner
 }
+
+// Owner is told when nobody needs a payload's bytes any more.
+type Owner interface{ Release() }
 
 // NewPayload returns a payload with one reference. release, if not nil, runs at the
 // last Free.
 func NewPayload(chunks [][]byte, release func()) *Payload {
-	p := &Payload{chunks: chunks, release: release}
+	p := new(Payload)
+	if release == nil {
+		p.Begin(chunks, nil)
+	} else {
+		p.Begin(chunks, releasing(release))
+	}
+	return p
+}
+
+type releasing func()
+
+func (f releasing) Release() { f() }
+
+// Begin makes a zero Payload what NewPayload returns: for an owner that has it among its
+// fields, so that both are one allocation. A nil owner is fine.
+func (p *Payload) Begin(chunks [][]byte, owner Owner) {
+	p.chunks, p.owner = chunks, owner
 	for _, c := range chunks {
 		p.size += len(c)
 	}
 	p.refs.Store(1)
-	return p
 }
 
 // Ref adds a reference and returns p.
@@ -40,8 +58,8 @@ func (p *Payload) Free() {
 	switch left := p.refs.Add(-1); {
 	case left < 0:
 		panic("rollout: Payload freed twice")
-	case left == 0 && p.release != nil:
-		p.release()
+	case left == 0 && p.owner != nil:
+		p.owner.Release()
 	}
 }
 

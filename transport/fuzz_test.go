@@ -16,8 +16,8 @@ import (
 
 // However a stream of bytes is cut, its messages come out whole, or are refused.
 func FuzzInbox(f *testing.F) {
-	f.Add(message([]byte("hello")), uint16(3))
-	f.Add(append(message(nil), message(make([]byte, 300))...), uint16(7))
+	f.Add(framed([]byte("hello")), uint16(3))
+	f.Add(append(framed(nil), framed(make([]byte, 300))...), uint16(7))
 	f.Add([]byte{1, 0, 0, 0, 1, 0}, uint16(1))
 	f.Add([]byte{0, 0xff, 0xff, 0xff, 0xff}, uint16(5))
 	f.Fuzz(func(t *testing.T, b []byte, step uint16) {
@@ -68,7 +68,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(frames(func(f *http2.Framer, p *peer) {
 		_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3})
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.encode(ask(echoes)...), EndHeaders: true})
-		_ = f.WriteData(1, true, message([]byte("hello")))
+		_ = f.WriteData(1, true, framed([]byte("hello")))
 		_ = f.WriteWindowUpdate(1, 100)
 		_ = f.WritePing(false, [8]byte{})
 	}))
@@ -76,7 +76,7 @@ func FuzzServer(f *testing.F) {
 		block := p.encode(ask(fails, "a-bin", "aGk", "grpc-timeout", "1S")...)
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:9]})
 		_ = f.WriteContinuation(1, true, block[9:])
-		_ = f.WriteDataPadded(1, false, message(nil)[:3], make([]byte, 4))
+		_ = f.WriteDataPadded(1, false, framed(nil)[:3], make([]byte, 4))
 		_ = f.WriteRSTStream(1, http2.ErrCodeCancel)
 		_ = f.WriteGoAway(0, http2.ErrCodeNo, []byte("bye"))
 	}))
@@ -106,7 +106,7 @@ func FuzzServer(f *testing.F) {
 func FuzzClient(f *testing.F) {
 	f.Add(frames(func(f *http2.Framer, p *peer) {
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.encode(":status", "200", "content-type", "application/grpc"), EndHeaders: true})
-		_ = f.WriteData(1, false, message([]byte("hello")))
+		_ = f.WriteData(1, false, framed([]byte("hello")))
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.encode("grpc-status", "0"), EndHeaders: true, EndStream: true})
 	}))
 	f.Add(frames(func(f *http2.Framer, _ *peer) {

@@ -38,10 +38,32 @@ type inbox struct {
 	// prefixed is how much of the prefix is here, size the length that it states, got how
 	// much of that is here.
 	prefixed, size, got int
-	buffers             []*buffer
-	chunks              [][]byte
-	// room is what is free of the last chunk.
+	message             *message // nil before the first of its bytes
+	// room is what is free of its last chunk.
 	room []byte
+}
+
+// message is a payload in buffers of ours. Most have one or two.
+type message struct {
+	rollout.Payload
+	buffers     []*buffer
+	chunks      [][]byte
+	firstBuffer [2]*buffer
+	firstChunk  [2][]byte
+}
+
+func newMessage() *message {
+	m := new(message)
+	m.buffers, m.chunks = m.firstBuffer[:0], m.firstChunk[:0]
+	return m
+}
+
+// Release gives the buffers back.
+func (m *message) Release() {
+	watch(m.chunks, true)
+	for _, b := range m.buffers {
+		b.recycle()
+	}
 }
 
 // take reads up to n bytes of a stream's data, and returns how many are left where a message
@@ -72,10 +94,13 @@ func (in *inbox) next() []byte {
 		return in.prefix[in.prefixed:]
 	}
 	if len(in.room) == 0 {
-		left := in.size - in.got
+		if in.message == nil {
+			in.message = newMessage()
+		}
+		left, m := in.size-in.got, in.message
 		b := newBuffer(min(left, max(in.got, trustedRoom), maxBuffer))
 		in.room = b.bytes[:min(left, len(b.bytes))]
-		in.buffers, in.chunks = append(in.buffers, b), append(in.chunks, in.room)
+		m.buffers, m.chunks = append(m.buffers, b), append(m.chunks, in.room)
 	}
 	return in.room
 }
@@ -109,16 +134,15 @@ var watch = func(chunks [][]byte, back bool) {}
 // payload gives away the complete message, and tells whether it is still to be
 // decompressed. The inbox is then ready for another.
 func (in *inbox) payload() (p *rollout.Payload, compressed bool) {
-	buffers, chunks := in.buffers, in.chunks
+	m := in.message
+	if m == nil {
+		m = newMessage()
+	}
 	compressed = in.prefix[0] == 1
 	*in = inbox{limit: in.limit, encoding: in.encoding}
-	watch(chunks, false)
-	return rollout.NewPayload(chunks, func() {
-		watch(chunks, true)
-		for _, b := range buffers {
-			b.recycle()
-		}
-	}), compressed
+	watch(m.chunks, false)
+	m.Begin(m.chunks, m)
+	return &m.Payload, compressed
 }
 
 // The encodings of messages that are understood; nothing is sent but identity.

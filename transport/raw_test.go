@@ -94,8 +94,8 @@ func (p *peer) headers(id uint32, last bool, pairs ...string) error {
 	return p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.encode(pairs...), EndHeaders: true, EndStream: last})
 }
 
-// message is one of gRPC's.
-func message(b []byte) []byte {
+// framed is a message of gRPC's.
+func framed(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...)
 }
 
@@ -232,13 +232,13 @@ func TestHostileClients(t *testing.T) {
 		"a deadline that is none":    {func(p *peer) error { return p.headers(1, true, ask(echoes, "grpc-timeout", "soon")...) }, "status 13"},
 		"a deadline of ages": {func(p *peer) error {
 			p.must(p.headers(1, false, ask(echoes, "grpc-timeout", "99999999H")...))
-			return p.WriteData(1, true, message(nil))
+			return p.WriteData(1, true, framed(nil))
 		}, "status 0"},
 		"an unknown encoding": {func(p *peer) error { return p.headers(1, true, ask(echoes, "grpc-encoding", "br")...) }, "status 12"},
 		"no message":          {func(p *peer) error { return p.headers(1, true, ask(echoes)...) }, "status 13"},
 		"half a message": {func(p *peer) error {
 			p.must(p.headers(1, false, ask(echoes)...))
-			return p.WriteData(1, true, message(make([]byte, 100))[:50])
+			return p.WriteData(1, true, framed(make([]byte, 100))[:50])
 		}, "status 13"},
 		"half a prefix": {func(p *peer) error {
 			p.must(p.headers(1, false, ask(echoes)...))
@@ -246,7 +246,7 @@ func TestHostileClients(t *testing.T) {
 		}, "status 13"},
 		"two messages": {func(p *peer) error {
 			p.must(p.headers(1, false, ask(echoes)...))
-			return p.WriteData(1, true, append(message([]byte("a")), message([]byte("b"))...))
+			return p.WriteData(1, true, append(framed([]byte("a")), framed([]byte("b"))...))
 		}, "status 13"},
 		"a message over the limit": {func(p *peer) error {
 			p.must(p.headers(1, false, ask(echoes)...))
@@ -268,7 +268,7 @@ func TestHostileClients(t *testing.T) {
 			p.must(p.raw(0x42, 0xff, 77, []byte("whatever")))
 			p.must(p.raw(http2.FrameHeaders, http2.FlagHeadersPadded|http2.FlagHeadersPriority|http2.FlagHeadersEndHeaders, 1,
 				append(append([]byte{3, 0, 0, 0, 0, 16}, p.encode(ask(echoes)...)...), 0, 0, 0)))
-			return p.WriteDataPadded(1, true, message([]byte("a")), make([]byte, 99))
+			return p.WriteDataPadded(1, true, framed([]byte("a")), make([]byte, 99))
 		}, "status 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,7 +322,7 @@ func TestRapidReset(t *testing.T) {
 	for i := range 200 {
 		id := uint32(2*i + 1)
 		p.must(p.headers(id, false, ask(hangs)...))
-		p.must(p.WriteData(id, true, message(nil)))
+		p.must(p.WriteData(id, true, framed(nil)))
 		p.must(p.WriteRSTStream(id, http2.ErrCodeCancel))
 	}
 	p.must(p.WriteSettings())
@@ -351,7 +351,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 			if err := p.headers(id, false, ask(echoes)...); err != nil {
 				return err
 			}
-			return p.WriteData(id, true, message(pattern(n, 16000)))
+			return p.WriteData(id, true, framed(pattern(n, 16000)))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

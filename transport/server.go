@@ -66,6 +66,7 @@ type ServerOptions struct {
 // Server serves gRPC calls. It is safe for concurrent use.
 type Server struct {
 	options ServerOptions
+	methods map[string]*Method
 	work    chan *serverCall
 	stop    chan struct{} // workers and connections end
 	started atomic.Int64  // workers
@@ -89,8 +90,12 @@ func NewServer(o ServerOptions) *Server {
 		o.TLS = o.TLS.Clone()
 		o.TLS.NextProtos = []string{protocol}
 	}
+	methods := make(map[string]*Method, len(o.Methods))
+	for name, m := range o.Methods {
+		methods[name] = &m
+	}
 	return &Server{
-		options: o, work: make(chan *serverCall), stop: make(chan struct{}),
+		options: o, methods: methods, work: make(chan *serverCall), stop: make(chan struct{}),
 		listeners: make(map[net.Listener]bool), conns: make(map[net.Conn]*serverConn), empty: make(chan struct{}),
 	}
 }

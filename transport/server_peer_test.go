@@ -53,7 +53,7 @@ func TestHostileServers(t *testing.T) {
 	ok := []string{":status", "200", "content-type", "application/grpc"}
 	answered := func(p *peer) {
 		_ = p.headers(1, false, ok...)
-		_ = p.WriteData(1, false, message([]byte("a")))
+		_ = p.WriteData(1, false, framed([]byte("a")))
 	}
 	for name, c := range map[string]struct {
 		do   func(p *peer)
@@ -76,17 +76,17 @@ func TestHostileServers(t *testing.T) {
 		"half an answer, and gone": {func(p *peer) { answered(p); p.nc.Close() }, rollout.Unavailable, "lost"},
 		"no trailers": {func(p *peer) {
 			_ = p.headers(1, false, ok...)
-			_ = p.WriteData(1, true, message([]byte("a")))
+			_ = p.WriteData(1, true, framed([]byte("a")))
 		}, rollout.Internal, "without a status"},
 		"OK and no message": {func(p *peer) { _ = p.headers(1, true, append(ok, "grpc-status", "0")...) }, rollout.Internal, "no message"},
 		"two messages": {func(p *peer) {
 			answered(p)
-			_ = p.WriteData(1, false, message([]byte("b")))
+			_ = p.WriteData(1, false, framed([]byte("b")))
 			_ = p.headers(1, true, "grpc-status", "0")
 		}, rollout.Internal, "more than one"},
 		"half a message": {func(p *peer) {
 			_ = p.headers(1, false, ok...)
-			_ = p.WriteData(1, false, message([]byte("abc"))[:6])
+			_ = p.WriteData(1, false, framed([]byte("abc"))[:6])
 			_ = p.headers(1, true, "grpc-status", "0")
 		}, rollout.Internal, "inside a message"},
 		"a message over the limit": {func(p *peer) {
@@ -247,7 +247,7 @@ func (p *peer) flow(stream uint32, give func(read int)) []byte {
 // The smallest windows, those that become negative, and frames of other sizes.
 func TestWindows(t *testing.T) {
 	_, addr, _ := serve(t, limits())
-	want := message(pattern(1, 500))
+	want := framed(pattern(1, 500))
 
 	p := meet(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	p.must(p.headers(1, false, ask(echoes)...))
@@ -279,7 +279,7 @@ func TestWindows(t *testing.T) {
 		t.Errorf("negative windows: %d of %d bytes in %d rounds", len(got), len(want), rounds)
 	}
 
-	large := message(pattern(1, 60000))
+	large := framed(pattern(1, 60000))
 	p = meet(t, addr, http2.Setting{ID: http2.SettingMaxFrameSize, Val: 40000})
 	p.must(p.headers(1, false, ask(echoes)...))
 	for rest, last := large, false; !last; rest = rest[min(len(rest), 16384):] {
@@ -299,7 +299,7 @@ func TestConnectionWindow(t *testing.T) {
 	p := meet(t, addr)
 	send := func(id uint32, n int) {
 		p.must(p.headers(id, false, ask(echoes)...))
-		b := message(pattern(int(id), n))
+		b := framed(pattern(int(id), n))
 		for last := false; !last; b = b[min(len(b), 16384):] {
 			last = len(b) <= 16384
 			p.must(p.WriteData(id, last, b[:min(len(b), 16384)]))

@@ -57,12 +57,12 @@ func (call *serverCall) accept(h *head) (err error) {
 	if call.ctx, call.cancel, err = h.context(); err != nil {
 		return err
 	}
-	method, unary := call.sc.server.options.Methods[h.path]
-	if !unary {
+	method := call.sc.server.methods[h.path]
+	if method == nil {
 		startStream(call)
 		return nil
 	}
-	call.method = &method
+	call.method = method
 	if method.Admit != nil {
 		if no := method.Admit(); no.Code != rollout.OK {
 			return &refusal{no}

@@ -98,14 +98,8 @@ func (s *stream) data(length, body int, last bool) error {
 func (s *stream) assemble(n int) error {
 	for n > 0 {
 		left, err := s.in.take(s.conn.r, n)
-		var no *refusal
-		if errors.As(err, &no) {
-			err = s.refused(no.Status)
-			_, _ = s.conn.r.Discard(left)
-			return err
-		}
 		if err != nil {
-			return err
+			return s.spoiled(err, left)
 		}
 		n = left
 		if s.in.complete() {
@@ -116,6 +110,18 @@ func (s *stream) assemble(n int) error {
 		}
 	}
 	return nil
+}
+
+// spoiled refuses what can't be taken, of which left bytes are still to come; other errors are the
+// connection's.
+func (s *stream) spoiled(err error, left int) error {
+	var no *refusal
+	if !errors.As(err, &no) {
+		return err
+	}
+	err = s.refused(no.Status)
+	_, _ = s.conn.r.Discard(left)
+	return err
 }
 
 // credit gives the stream's window back, now and then.
