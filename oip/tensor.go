@@ -73,19 +73,24 @@ var (
 )
 
 // Inputs returns the input tensors of a ModelInferRequest; see Outputs.
-func Inputs(p *rollout.Payload) ([]Tensor, error) { return inputLayout.read(p) }
+func Inputs(p *rollout.Payload) ([]Tensor, error) { return inputLayout.read(nil, p) }
 
 // Outputs returns the output tensors of a ModelInferResponse, in its order, raw and typed
 // contents alike. Where the message can't be read, there are none, and the error wraps
 // ErrMalformed. Where only some tensors' contents can't, all tensors are returned along
 // with the first such error, and each has its own in Err.
-func Outputs(p *rollout.Payload) ([]Tensor, error) { return outputLayout.read(p) }
+func Outputs(p *rollout.Payload) ([]Tensor, error) { return outputLayout.read(nil, p) }
 
-func (l *layout) read(p *rollout.Payload) ([]Tensor, error) {
-	// Models have a few outputs, and those then cost one allocation.
+// ReadOutputs is Outputs in the memory of tensors, as far as it has room; what is in it is
+// overwritten.
+func ReadOutputs(tensors []Tensor, p *rollout.Payload) ([]Tensor, error) {
+	return outputLayout.read(tensors[:0], p)
+}
+
+func (l *layout) read(tensors []Tensor, p *rollout.Payload) ([]Tensor, error) {
+	// Models have a few, whose contents need no memory of their own then.
 	var room [2][usualTensors][]byte
 	contents, raw := room[0][:0], room[1][:0]
-	tensors := make([]Tensor, 0, usualTensors)
 	err := eachField(p.Bytes(), func(f field) error {
 		switch {
 		case f.typ != protowire.BytesType || f.num != l.tensors && f.num != l.raw:

@@ -63,11 +63,12 @@ func checkRule(r rollout.CompareRule) error {
 // be compared is a finding of its output, or the comparison's Error. Both payloads must
 // stay referenced until it returns; the result keeps nothing of them.
 func (c *Comparer) Compare(champion, challenger *rollout.Payload) *rollout.Comparison {
-	a, err := oip.Outputs(champion)
+	var room [2][usualOutputs]oip.Tensor
+	a, err := oip.ReadOutputs(room[0][:], champion)
 	if a == nil && err != nil {
 		return &rollout.Comparison{Error: "champion: " + err.Error()}
 	}
-	b, err := oip.Outputs(challenger)
+	b, err := oip.ReadOutputs(room[1][:], challenger)
 	if b == nil && err != nil {
 		return &rollout.Comparison{Error: "challenger: " + err.Error()}
 	}
@@ -103,6 +104,9 @@ type index struct {
 }
 
 const few = 8
+
+// usualOutputs are as many as are compared without memory for their views.
+const usualOutputs = 2
 
 func newIndex(outputs []oip.Tensor) index {
 	x := index{outputs: outputs}

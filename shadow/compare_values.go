@@ -142,29 +142,41 @@ func compareScores(result *rollout.OutputComparison, rule rollout.CompareRule, a
 
 // firstScores returns the finite ones of the first pairs of elements, for the gates.
 func firstScores(a, b *oip.Tensor) []rollout.ScorePair {
-	switch a.Type().Family() {
-	case oip.Signed:
-		return scorePairs(a, b, (*oip.Elements).Ints)
-	case oip.Unsigned:
-		return scorePairs(a, b, (*oip.Elements).Uints)
-	case oip.Float:
-		return scorePairs(a, b, (*oip.Elements).Floats)
+	var x, y [rollout.MaxScores]float64
+	n := min(firstElements(a, &x), firstElements(b, &y))
+	if n == 0 {
+		return nil
 	}
-	return nil
-}
-
-func scorePairs[T comparedNumber](a, b *oip.Tensor, read func(*oip.Elements, []T) int) []rollout.ScorePair {
-	var x, y [rollout.MaxScores]T
-	ofA, ofB := a.Elements(), b.Elements()
-	n := min(read(&ofA, x[:]), read(&ofB, y[:]))
 	pairs := make([]rollout.ScorePair, 0, n)
 	for i := range n {
-		p := rollout.ScorePair{Champion: float64(x[i]), Challenger: float64(y[i])}
+		p := rollout.ScorePair{Champion: x[i], Challenger: y[i]}
 		if d := p.Challenger - p.Champion; d-d == 0 { // neither is infinite or no number
 			pairs = append(pairs, p)
 		}
 	}
 	return pairs
+}
+
+// firstElements reads as many numbers as dst has room for, and returns how many there were.
+func firstElements(t *oip.Tensor, dst *[rollout.MaxScores]float64) (n int) {
+	e := t.Elements()
+	switch t.Type().Family() {
+	case oip.Signed:
+		var v [rollout.MaxScores]int64
+		n = e.Ints(v[:])
+		for i := range n {
+			dst[i] = float64(v[i])
+		}
+	case oip.Unsigned:
+		var v [rollout.MaxScores]uint64
+		n = e.Uints(v[:])
+		for i := range n {
+			dst[i] = float64(v[i])
+		}
+	case oip.Float:
+		n = e.Floats(dst[:])
+	}
+	return n
 }
 
 // scoreSums gathers what a score's comparison reports.

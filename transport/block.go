@@ -66,13 +66,15 @@ func (c *conn) lead(name, value string) {
 // HPACK's table, which stays as it is: a literal that is never indexed, with a literal name
 // (RFC 7541, section 6.2.3). To look for the name in the tables, and to count what
 // Huffman's code would save, costs several times as much as the bytes do.
-func (c *conn) rare(name, value string) {
-	c.out.grown(appendLiteral(appendLiteral(append(c.out.tail, 0x10), name), value))
+func (c *conn) rare(name, value string) { c.out.grown(appendRare(c.out.tail, name, value)) }
+
+func appendRare[T string | []byte](b []byte, name string, value T) []byte {
+	return appendLiteral(appendLiteral(append(b, 0x10), name), value)
 }
 
 // appendLiteral writes a string without Huffman's code: its length in a prefix of seven bits
 // (RFC 7541, sections 5.1 and 5.2), and its bytes.
-func appendLiteral(b []byte, s string) []byte {
+func appendLiteral[T string | []byte](b []byte, s T) []byte {
 	const most = 1<<7 - 1
 	if len(s) < most {
 		b = append(b, byte(len(s)))

@@ -201,7 +201,8 @@ func (c *ClientConn) request(id uint32, ctx context.Context, method string, md r
 	}
 	c.common(head)
 	if deadline, ok := ctx.Deadline(); ok {
-		c.rare("grpc-timeout", formatTimeout(time.Until(deadline)))
+		var room [timeoutDigits + 1]byte
+		c.out.grown(appendRare(c.out.tail, "grpc-timeout", appendTimeout(room[:0], time.Until(deadline))))
 	}
 	c.metadata(md)
 	c.endBlock(mark, id, false)

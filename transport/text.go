@@ -19,16 +19,16 @@ var timeoutUnits = [...]struct {
 // timeoutDigits is how many a grpc-timeout has at most.
 const timeoutDigits = 8
 
-// formatTimeout writes a grpc-timeout in the finest unit that its digits reach for, rounded
+// appendTimeout writes a grpc-timeout in the finest unit that its digits reach for, rounded
 // up: a server must not give up before its caller does.
-func formatTimeout(d time.Duration) string {
+func appendTimeout(b []byte, d time.Duration) []byte {
 	d = max(d, 0)
 	for _, u := range timeoutUnits {
 		if n := (d + u.unit - 1) / u.unit; n < 1e8 {
-			return strconv.FormatInt(int64(n), 10) + string(u.name)
+			return append(strconv.AppendInt(b, int64(n), 10), u.name)
 		}
 	}
-	return "99999999H"
+	return append(b, "99999999H"...)
 }
 
 // parseTimeout reads a grpc-timeout; one that is longer than a Duration holds is the longest.
