@@ -22,11 +22,15 @@ type buffer struct {
 	class int
 }
 
-// newBuffer returns one of n bytes or more, at most maxBuffer.
+// newBuffer returns one for n bytes, at most maxBuffer: of as many or more, or where more than a
+// quarter of it would be left empty, half of that.
 func newBuffer(n int) *buffer {
 	class := 0
 	if n > 1<<minBufferBits {
 		class = bits.Len(uint(n-1)) - minBufferBits
+		if size := 1 << (minBufferBits + class); size-n > size/4 {
+			class--
+		}
 	}
 	if b, ok := pools[class].Get().(*buffer); ok {
 		return b

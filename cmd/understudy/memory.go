@@ -15,9 +15,10 @@ const (
 	// mostGarbage and leastGarbage bound how far the heap may grow between collections, in
 	// percent of what lives. A gateway's heap is small and soon dead: four times Go's
 	// default takes a tenth off the CPU of a request. A large one is large messages, in which
-	// there is nothing to look for: a quarter of the default costs nothing.
-	mostGarbage, leastGarbage = 400, 25
-	// garbageBytes is what that may come to, as long as less than four times that lives.
+	// there is nothing to look for: an eighth of the default costs next to nothing.
+	mostGarbage, leastGarbage = 400, 12
+	// garbageBytes is what that comes to, as long as no more than as much lives. Where more
+	// does, it is less: half as much beside twice as much.
 	garbageBytes = 32 << 20
 )
 
@@ -53,7 +54,11 @@ func afterEachCollection(percent int) {
 
 // pace is the GOGC for a heap of which live bytes are in use.
 func pace(live uint64) int {
-	return int(min(max(100*garbageBytes/max(live, 1), leastGarbage), mostGarbage))
+	percent := 100 * garbageBytes / float64(max(live, 1))
+	if percent < 100 {
+		percent *= percent / 100
+	}
+	return int(min(max(percent, leastGarbage), mostGarbage))
 }
 
 // liveHeap is what the last collection found in use.
