@@ -24,7 +24,11 @@ const timeoutDigits = 8
 func formatTimeout(d time.Duration) string {
 	d = max(d, 0)
 	for _, u := range timeoutUnits {
-		if n := (d + u.unit - 1) / u.unit; n < 1e8 {
+		n := d / u.unit
+		if d%u.unit > 0 {
+			n++
+		}
+		if n < 1e8 {
 			return strconv.FormatInt(int64(n), 10) + string(u.name)
 		}
 	}
