@@ -37,7 +37,7 @@ type clientCall struct {
 // head is the answer's header, or its trailers, or both in one.
 func (call *clientCall) head(h *head, last bool) error {
 	switch {
-	case h.malformed:
+	case h.malformed, call.headed && !h.trailers():
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the answer's header is malformed"})
 	case h.tooLarge:
 		return call.refused(rollout.Status{Code: rollout.ResourceExhausted, Message: fmt.Sprintf("the answer's metadata is more than %d bytes", h.limit)})
@@ -101,7 +101,11 @@ func webStatus(h *head) rollout.Status {
 
 func (call *clientCall) message() error {
 	p, zipped := call.in.payload()
-	if call.answer != nil {
+	switch {
+	case !call.headed:
+		p.Free()
+		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent a message before its header"})
+	case call.answer != nil:
 		p.Free()
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent more than one message: want one"})
 	}
@@ -144,8 +148,14 @@ func (call *clientCall) gone(code http2.ErrCode) {
 	case http2.ErrCodeInadequateSecurity:
 		s.Code = rollout.PermissionDenied
 	}
-	call.closed = true // no RST_STREAM in answer
+	call.forget()
 	call.finish(s)
+}
+
+// forget has nothing more be said of a stream that the server has done with; c.mu is held.
+func (call *clientCall) forget() {
+	call.closed = true
+	call.drop()
 }
 
 // abandon ends a call whose context has ended, unless it has ended by itself. An answer that

@@ -109,7 +109,9 @@ func (in *inbox) payload() (p *rollout.Payload, compressed bool) {
 	buffers, chunks := in.buffers, in.chunks
 	compressed = in.prefix[0] == 1
 	*in = inbox{limit: in.limit, encoding: in.encoding}
+	lent.Add(1)
 	return rollout.NewPayload(chunks, func() {
+		lent.Add(-1)
 		for _, b := range buffers {
 			b.recycle()
 		}

@@ -71,8 +71,8 @@ func (call *serverCall) accept(h *head) (err error) {
 }
 
 // head would be trailers, which a gRPC client does not send.
-func (call *serverCall) head(_ *head, last bool) error {
-	if !last {
+func (call *serverCall) head(h *head, last bool) error {
+	if !last || h.malformed || !h.trailers() {
 		return &streamError{call.id, http2.ErrCodeProtocol}
 	}
 	return nil
@@ -266,6 +266,11 @@ func (call *serverCall) finish() {
 	}
 	call.cut = true
 	call.remove()
+	call.request.Free()
+	call.request = nil
+	if call.live != nil {
+		call.live.discard()
+	}
 	if call.admitted {
 		call.admitted = false
 		call.method.Leave()

@@ -103,7 +103,7 @@ func (s *ServerStream) Send(p *rollout.Payload) error {
 func (s *ServerStream) write(add func()) error {
 	sc := s.call.sc
 	sc.mu.Lock()
-	if s.call.cut || sc.closing {
+	if s.call.cut || sc.closing || s.call.left > 0 { // left: of a Send that was given up
 		sc.mu.Unlock()
 		return errStreamCut
 	}
@@ -124,14 +124,16 @@ func (s *ServerStream) push(p *rollout.Payload, zipped bool) error {
 		p = plain
 	}
 	s.mu.Lock()
-	full := len(s.unread) >= mostUnread
-	if !full {
-		s.unread = append(s.unread, p)
-	}
-	s.mu.Unlock()
-	if full {
+	defer s.mu.Unlock()
+	switch {
+	case s.ended != nil: // behind what was refused
 		p.Free()
-		return s.call.refused(rollout.Status{Code: rollout.ResourceExhausted, Message: "too many messages that were not read yet"})
+		return errOver
+	case len(s.unread) >= mostUnread:
+		p.Free()
+		s.ended = &refusal{rollout.Status{Code: rollout.ResourceExhausted, Message: "too many messages that were not read yet"}}
+	default:
+		s.unread = append(s.unread, p)
 	}
 	signal(s.changed)
 	return nil
@@ -148,6 +150,17 @@ func (s *ServerStream) end(err error) {
 	}
 	s.mu.Unlock()
 	signal(s.changed)
+}
+
+// discard frees what the handler did not read.
+func (s *ServerStream) discard() {
+	s.end(errStreamCut)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.unread {
+		p.Free()
+	}
+	s.unread = nil
 }
 
 // sent is called when a message went to the queue.
