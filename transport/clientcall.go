@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -25,8 +26,12 @@ type clientCall struct {
 	trailed bool
 	trailer rollout.Metadata
 	said    rollout.Status // by the server
-	answer  *rollout.Payload
 	zipped  bool
+
+	// answer is the reader's too, but whoever abandons the call frees what is there: first he sets abandoned,
+	// and the reader looks at that last.
+	answer    atomic.Pointer[rollout.Payload]
+	abandoned atomic.Bool
 
 	// Under conn.mu.
 	finished bool
@@ -105,11 +110,15 @@ func (call *clientCall) message() error {
 	case !call.headed:
 		p.Free()
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent a message before its header"})
-	case call.answer != nil:
+	case call.answer.Load() != nil:
 		p.Free()
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent more than one message: want one"})
 	}
-	call.answer, call.zipped = p, zipped
+	call.zipped = zipped
+	call.answer.Store(p)
+	if call.abandoned.Load() {
+		call.answer.Swap(nil).Free()
+	}
 	return nil
 }
 
@@ -121,7 +130,7 @@ func (call *clientCall) over() error {
 		s = rollout.Status{Code: rollout.Internal, Message: "the server ended its answer without a status"}
 	case s.Code == rollout.OK && call.in.begun():
 		s = rollout.Status{Code: rollout.Internal, Message: "the server ended its answer inside a message"}
-	case s.Code == rollout.OK && call.answer == nil:
+	case s.Code == rollout.OK && call.answer.Load() == nil:
 		s = rollout.Status{Code: rollout.Internal, Message: "the server said OK and sent no message"}
 	}
 	return call.refused(s)
@@ -158,13 +167,14 @@ func (call *clientCall) forget() {
 	call.drop()
 }
 
-// abandon ends a call whose context has ended, unless it has ended by itself. An answer that
-// is half here is then the reader's alone.
+// abandon ends a call whose context has ended, unless it has ended by itself.
 func (call *clientCall) abandon(ctx context.Context) bool {
 	call.c.mu.Lock()
 	abandoned := call.finish(ended(ctx))
 	call.c.mu.Unlock()
 	if abandoned {
+		call.abandoned.Store(true)
+		call.answer.Swap(nil).Free()
 		call.c.flush()
 	}
 	return abandoned
@@ -195,20 +205,21 @@ func (call *clientCall) sent() {}
 
 // reply is what came of a call that ended by itself.
 func (call *clientCall) reply(ctx context.Context) rollout.Reply {
+	answer := call.answer.Load()
 	reply := rollout.Reply{Status: call.status, Header: call.header, Trailer: call.trailer}
 	deadline, timed := ctx.Deadline()
 	switch {
 	case reply.Status.Code == rollout.OK && call.zipped:
-		defer call.answer.Free()
-		plain, err := unzip(call.answer, call.in.limit)
+		defer answer.Free()
+		plain, err := unzip(answer, call.in.limit)
 		if err != nil {
 			reply.Status = err.(*refusal).Status
 		}
 		reply.Payload = plain
 	case reply.Status.Code == rollout.OK:
-		reply.Payload = call.answer
+		reply.Payload = answer
 	default:
-		call.answer.Free()
+		answer.Free()
 		if reply.Status.Code == rollout.Canceled && timed && !time.Now().Before(deadline) {
 			reply.Status = rollout.Status{Code: rollout.DeadlineExceeded, Message: context.DeadlineExceeded.Error()} // the server's clock was first
 		}

@@ -21,13 +21,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	echoMethod  = "/test.Echo/Echo"
-	holdMethod  = "/test.Echo/Hold"
-	chatMethod  = "/test.Echo/Chat"
-	nobody      = "/test.Echo/Nobody"
-	testMessage = 6 << 20
-	testHeader  = 8 << 10
-	patience    = 10 * time.Second
+	echoMethod = "/test.Echo/Echo"
+	holdMethod = "/test.Echo/Hold"
+	chatMethod = "/test.Echo/Chat"
+	// stubbornMethod is a stream whose handler does not go when its client does.
+	stubbornMethod = "/test.Echo/Stubborn"
+	nobody         = "/test.Echo/Nobody"
+	testMessage    = 6 << 20
+	testHeader     = 8 << 10
+	patience       = 10 * time.Second
 )
 
 // rig is a server under test.
@@ -48,7 +50,7 @@ func newRig(t *testing.T, change ...func(*ServerOptions)) *rig {
 			echoMethod: {Handle: echo},
 			holdMethod: {Handle: r.hold},
 		},
-		Other: chat,
+		Other: r.other,
 		Panicked: func(p any) rollout.Status {
 			return rollout.Status{Code: rollout.Internal, Message: fmt.Sprint("panic: ", p)}
 		},
@@ -98,11 +100,19 @@ func (r *rig) hold(ctx context.Context, req *rollout.Payload, _ rollout.Metadata
 	}
 }
 
+func (r *rig) other(s *ServerStream) rollout.Status {
+	switch s.Method() {
+	case chatMethod:
+		return chat(s)
+	case stubbornMethod:
+		<-r.release
+		return rollout.Status{}
+	}
+	return rollout.Status{Code: rollout.Unimplemented, Message: "no such method"}
+}
+
 // chat sends each message back as it comes.
 func chat(s *ServerStream) rollout.Status {
-	if s.Method() != chatMethod {
-		return rollout.Status{Code: rollout.Unimplemented, Message: "no such method"}
-	}
 	for {
 		p, err := s.Recv()
 		if err == io.EOF {
@@ -151,7 +161,10 @@ func newClient(t *testing.T, nc net.Conn, o ClientOptions) *ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(func() {
+		_ = c.Close()
+		eventually(t, "all messages freed", func() bool { return lent.Load() == 0 })
+	})
 	return c
 }
 
@@ -162,14 +175,17 @@ func counted(b []byte) (p *rollout.Payload, released *int) {
 	return rollout.NewPayload([][]byte{b[:half:half], b[half:]}, func() { *released++ }), released
 }
 
-// pattern are n bytes that tell whose they are.
+// pattern are n bytes that tell whose they are, and where.
 func pattern(id uint64, n int) []byte {
 	b := make([]byte, 0, n+8)
-	for x := id; len(b) < n; {
+	for x := id; len(b) < min(n, 1009); {
 		x = x*6364136223846793005 + 1442695040888963407
 		b = binary.LittleEndian.AppendUint64(b, x)
 	}
-	return b[:n]
+	for b = b[:min(n, 1009)]; len(b) < n; {
+		b = append(b, b[:min(len(b), n-len(b))]...)
+	}
+	return b
 }
 
 // call makes a call of its own payload, and returns the answer's bytes.

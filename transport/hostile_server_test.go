@@ -145,6 +145,7 @@ func flood(p *peer) {
 
 func TestBadRequestsEndAlone(t *testing.T) {
 	r := newRig(t)
+	t.Cleanup(func() { close(r.release) })
 	reset := func(code http2.ErrCode) func(*peer) { return func(p *peer) { p.wantReset(1, code) } }
 	says := func(name, value string) func(*peer) { return func(p *peer) { p.wantField(1, name, value) } }
 	status := func(code string) func(*peer) { return says("grpc-status", code) }
@@ -210,6 +211,11 @@ func TestBadRequestsEndAlone(t *testing.T) {
 		}, malformed},
 		"DATA after the end": {func(p *peer) {
 			p.ask(1, holdMethod, nil)
+			p.data(1, false, []byte("x"))
+		}, reset(http2.ErrCodeStreamClosed)},
+		"DATA after RST_STREAM": {func(p *peer) {
+			p.headers(1, false, asking(stubbornMethod)...)
+			p.ok(p.WriteRSTStream(1, http2.ErrCodeCancel))
 			p.data(1, false, []byte("x"))
 		}, reset(http2.ErrCodeStreamClosed)},
 		"HEADERS after the end": {func(p *peer) {

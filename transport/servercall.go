@@ -124,7 +124,7 @@ func (call *serverCall) refused(s rollout.Status) error {
 
 // gone forgets the answer; a handler that has the call finds its context ended.
 func (call *serverCall) gone(http2.ErrCode) {
-	call.cut = true
+	call.cut, call.closed = true, true
 	if call.cancel != nil {
 		call.cancel()
 	}

@@ -1,0 +1,388 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/net/http2"
+
+	"github.com/understudy-serving/understudy/rollout"
+)
+
+func window(n uint32) http2.Setting {
+	return http2.Setting{ID: http2.SettingInitialWindowSize, Val: n}
+}
+
+// received reads answers until all streams have ended, gives back what grant says of each
+// frame, and returns what came on each stream.
+func (p *peer) received(streams int, grant func(id uint32, n int)) map[uint32][]byte {
+	p.t.Helper()
+	got := map[uint32][]byte{}
+	for streams > 0 {
+		f, err := p.ReadFrame()
+		if err != nil {
+			p.t.Fatalf("%d streams have not ended: %v", streams, err)
+		}
+		switch f := f.(type) {
+		case *http2.DataFrame:
+			got[f.StreamID] = append(got[f.StreamID], f.Data()...)
+			grant(f.StreamID, len(f.Data()))
+		case *http2.MetaHeadersFrame:
+			if f.StreamEnded() {
+				streams--
+			}
+		}
+	}
+	return got
+}
+
+func TestAnswersFitTinyWindows(t *testing.T) {
+	r := newRig(t)
+	for _, initial := range []uint32{0, 1, 3, prefixLen, 7} {
+		p := r.rawClient(window(initial))
+		want := framed(pattern(1, 50))
+		p.ask(1, echoMethod, want[prefixLen:])
+		if initial == 0 {
+			p.ok(p.WriteWindowUpdate(1, 1))
+		}
+		got := p.received(1, func(id uint32, n int) {
+			if n > int(max(initial, 1)) {
+				t.Errorf("%d bytes in a window of %d", n, initial)
+			}
+			p.ok(p.WriteWindowUpdate(id, uint32(n)))
+		})
+		if !bytes.Equal(got[1], want) {
+			t.Errorf("window %d: %x, want %x", initial, got[1], want)
+		}
+	}
+}
+
+func TestWindowsMayBecomeNegative(t *testing.T) {
+	const size, cut = 200_000, 10_000
+	r := newRig(t)
+	p := r.rawClient(window(100_000))
+	want := framed(pattern(1, size))
+	p.ask(1, echoMethod, want[prefixLen:])
+	// All that the connection's window held is sent; the stream is left with more than 0.
+	p.await("the last of it", func() func(http2.Frame) bool {
+		n := 0
+		return func(f http2.Frame) bool {
+			if d, ok := f.(*http2.DataFrame); ok {
+				n += len(d.Data())
+			}
+			return n == initialWindow
+		}
+	}())
+	p.ok(p.WriteSettings(window(cut))) // it has sent 55,535 more than that
+	p.ok(p.WriteWindowUpdate(0, size))
+	p.ok(p.WriteWindowUpdate(1, initialWindow-cut)) // to 0
+	p.ok(p.WritePing(false, [8]byte{1}))
+	p.await("the PING's answer", func(f http2.Frame) bool {
+		if f.Header().Type == http2.FrameData {
+			t.Error("data without a window")
+		}
+		return f.Header().Type == http2.FramePing
+	})
+	p.ok(p.WriteSettings(window(0), window(size)))
+	rest := p.received(1, func(uint32, int) {})[1]
+	if !bytes.Equal(rest, want[initialWindow:]) {
+		t.Errorf("%d bytes of the rest, want %d", len(rest), len(want)-initialWindow)
+	}
+}
+
+func TestFramesAreAsLongAsThePeerTakes(t *testing.T) {
+	const size = 3 << 20
+	r := newRig(t)
+	for _, most := range []uint32{minFrameSize, 100_000, maxFrameSize} {
+		p := r.rawClient(window(maxWindow), http2.Setting{ID: http2.SettingMaxFrameSize, Val: most})
+		p.ok(p.WriteWindowUpdate(0, size))
+		want := framed(pattern(1, size))
+		p.ask(1, echoMethod, want[prefixLen:])
+		longest := 0
+		got := p.received(1, func(_ uint32, n int) { longest = max(longest, n) })
+		if !bytes.Equal(got[1], want) {
+			t.Errorf("frames of at most %d: the answer is another", most)
+		}
+		if bound := min(int(most), mostData); longest > bound || longest < bound/2 {
+			t.Errorf("frames of at most %d: the longest is %d", most, longest)
+		}
+	}
+}
+
+func TestConnectionWindowIsShared(t *testing.T) {
+	const streams, size = 30, 20_000
+	r := newRig(t)
+	p := r.rawClient()
+	want := map[uint32][]byte{}
+	for i := range uint32(streams) {
+		id := 2*i + 1
+		want[id] = framed(pattern(uint64(id), size))
+		p.ask(id, echoMethod, want[id][prefixLen:])
+	}
+	// Streams are cut off while they wait, of which nothing may be left in others' way.
+	for _, id := range []uint32{21, 41} {
+		p.ok(p.WriteRSTStream(id, http2.ErrCodeCancel))
+		delete(want, id)
+	}
+	got := p.received(len(want), func(_ uint32, n int) { p.ok(p.WriteWindowUpdate(0, uint32(n))) })
+	for id, b := range want {
+		if !bytes.Equal(got[id], b) {
+			t.Errorf("stream %d: %d bytes, want %d", id, len(got[id]), len(b))
+		}
+	}
+}
+
+// A connection's window is given back for what nobody wants any more.
+func TestWindowOfResetStreamsIsGivenBack(t *testing.T) {
+	const streams = 3 * connectionWindow / (initialWindow - 1000)
+	r := newRig(t)
+	p := r.rawClient()
+	granted := make(chan int, 1)
+	go func() {
+		total := initialWindow
+		for {
+			f, err := p.ReadFrame()
+			if err != nil {
+				break
+			}
+			if w, ok := f.(*http2.WindowUpdateFrame); ok && w.StreamID == 0 {
+				total += int(w.Increment)
+			}
+			if g, ok := f.(*http2.PingFrame); ok && g.IsAck() {
+				break
+			}
+		}
+		granted <- total
+	}()
+	sent := 0
+	for i := range uint32(streams) {
+		id := 2*i + 1
+		p.headers(id, false, asking(echoMethod)...)
+		message := framed(make([]byte, initialWindow-1000))[:initialWindow-2000]
+		p.data(id, false, message)
+		p.ok(p.WriteRSTStream(id, http2.ErrCodeCancel))
+		p.ok(p.WriteDataPadded(id, false, nil, make([]byte, 200))) // it crossed
+		sent += len(message) + 201
+	}
+	p.ok(p.WritePing(false, [8]byte{1}))
+	if left := <-granted - sent; left <= connectionWindow/2 || left > connectionWindow {
+		t.Errorf("after %d bytes of streams cut off, %d are left of %d", sent, left, connectionWindow)
+	}
+}
+
+func TestRequestsFitTinyWindows(t *testing.T) {
+	p, c := rawServer(t)
+	p.ok(p.WriteSettings(window(0)))
+	eventually(t, "the settings are known", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.peer.window == 0 })
+	want := framed(pattern(1, 100))
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		if got, reply := call(t.Context(), c, echoMethod, want[prefixLen:], nil); string(got) != "y" {
+			t.Errorf("%q, %+v", got, reply.Status)
+		}
+	})
+	id := p.request()
+	p.ok(p.WriteWindowUpdate(id, 1))
+	var got []byte
+	p.await("the last of it", func(f http2.Frame) bool {
+		d, ok := f.(*http2.DataFrame)
+		if !ok {
+			return false
+		}
+		got = append(got, d.Data()...)
+		if len(d.Data()) > 1 {
+			t.Errorf("%d bytes in a window of 1", len(d.Data()))
+		}
+		p.ok(p.WriteWindowUpdate(id, 1))
+		return d.StreamEnded()
+	})
+	if !bytes.Equal(got, want) {
+		t.Errorf("%x, want %x", got, want)
+	}
+	p.answer(id, []byte("y"))
+	calls.Wait()
+}
+
+// One caller's message that the server makes no room for holds nobody else up, and is given
+// up with its call.
+func TestBlockedRequestsAreGivenUp(t *testing.T) {
+	p, c := rawServer(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	req, released := counted(make([]byte, 1<<20))
+	var blocked, calls sync.WaitGroup
+	blocked.Go(func() {
+		reply, _ := c.Call(ctx, echoMethod, req, nil)
+		if reply.Status.Code != rollout.Canceled {
+			t.Errorf("got %+v", reply.Status)
+		}
+	})
+	first := p.request()
+	p.ok(p.WriteWindowUpdate(0, 1<<20)) // so that only the stream's window is used up
+	calls.Go(func() {
+		if got, reply := call(t.Context(), c, echoMethod, make([]byte, 1000), nil); string(got) != "y" {
+			t.Errorf("%q, %+v", got, reply.Status)
+		}
+	})
+	p.answer(p.request(), []byte("y"))
+	calls.Wait()
+	cancel()
+	blocked.Wait()
+	p.wantReset(first, http2.ErrCodeCancel)
+	req.Free()
+	eventually(t, "the request is released", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return *released == 1 })
+}
+
+// A client that reads nothing costs a bounded queue, and only itself.
+func TestClientThatDoesNotRead(t *testing.T) {
+	const most = 100
+	for name, flood := range map[string]func(p *peer, id uint32){
+		"headers": func(p *peer, id uint32) {
+			p.headers(id, false, asking(echoMethod, "x", strings.Repeat("x", 5000))...)
+			p.data(id, true, framed(nil))
+		},
+		"answers": func(p *peer, id uint32) { p.ask(id, echoMethod, make([]byte, 100_000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(o *ServerOptions) { o.MaxConcurrentStreams = most })
+			p := r.rawClient(window(maxWindow))
+			p.ok(p.WriteWindowUpdate(0, maxWindow-initialWindow))
+			p.wantEcho(1)
+			sc := r.onlyConn()
+			flooded := make(chan struct{})
+			go func() {
+				defer close(flooded)
+				p.floodUntilClosed(flood)
+			}()
+			other := newClient(t, r.dial(), clientOptions())
+			bounded := func() {
+				if n := sc.backlog(); n > mostUnsent+2*mostData {
+					t.Fatalf("%d bytes are queued for one who does not read", n)
+				}
+				if _, reply := call(t.Context(), other, echoMethod, pattern(1, 1000), nil); reply.Status.Code != rollout.OK {
+					t.Fatalf("another client: %+v", reply.Status)
+				}
+			}
+			eventually(t, "the client is held", func() bool { bounded(); return sc.backlog() > mostUnsent || sc.open() == most })
+			for range 50 {
+				bounded()
+			}
+			_ = p.nc.Close()
+			<-flooded
+		})
+	}
+}
+
+// onlyConn is the one connection that the server has.
+func (r *rig) onlyConn() *serverConn {
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
+	for _, sc := range r.server.conns {
+		return sc
+	}
+	return nil
+}
+
+// floodUntilClosed sends without reading, many frames at a time, so that the server sees no pause.
+func (p *peer) floodUntilClosed(send func(p *peer, id uint32)) {
+	var frames bytes.Buffer
+	p.Framer = http2.NewFramer(&frames, nil)
+	for id := uint32(3); ; {
+		for ; frames.Len() < 256<<10; id += 2 {
+			send(p, id)
+		}
+		if _, err := frames.WriteTo(p.nc); err != nil {
+			return
+		}
+	}
+}
+
+func (c *conn) backlog() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.size + c.under
+}
+
+func (c *conn) open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.streams)
+}
+
+// endless is a connection whose peer sends without a pause, and does not read.
+type endless struct {
+	net.Conn
+	frames []byte
+	at     int
+	read   atomic.Int64
+	closed chan struct{}
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	select {
+	case <-e.closed:
+		return 0, net.ErrClosed
+	default:
+	}
+	for n := 0; n < len(b); {
+		m := copy(b[n:], e.frames[e.at:])
+		n, e.at = n+m, (e.at+m)%len(e.frames)
+	}
+	e.read.Add(int64(len(b)))
+	return len(b), nil
+}
+
+func (e *endless) Write([]byte) (int, error) {
+	<-e.closed
+	return 0, net.ErrClosed
+}
+
+func (e *endless) Close() error {
+	close(e.closed)
+	return nil
+}
+
+func TestFloodWithoutAPauseIsHeld(t *testing.T) {
+	r := newRig(t)
+	e := &endless{frames: bytes.Repeat(odd(http2.FrameSettings, 0, 0), 1000), closed: make(chan struct{})}
+	sc := newServerConn(r.server, e)
+	sc.most = 100_000 // to be there sooner
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		sc.serve()
+	}()
+	before, still := int64(0), 0
+	eventually(t, "the reader waits", func() bool {
+		n := e.read.Load()
+		if still++; n != before {
+			before, still = n, 0
+		}
+		if n > 1_000_000 {
+			t.Fatalf("%d bytes were read, %d are queued", n, sc.backlog())
+		}
+		return still == 50
+	})
+	if n := sc.backlog(); n < sc.most {
+		t.Errorf("it waits with %d bytes queued", n)
+	}
+	sc.end(errClosed)
+	<-served
+}
+
+func TestServerThatFloodsWithoutReadingIsGivenUp(t *testing.T) {
+	e := &endless{frames: bytes.Repeat(odd(http2.FrameSettings, 0, 0), 1000), closed: make(chan struct{})}
+	c := newClient(t, e, clientOptions())
+	c.mu.Lock()
+	c.most = 100_000 // to be there sooner
+	c.mu.Unlock()
+	<-c.Done()
+	if got, want := fmt.Sprint(c.Err()), "answers that are not read"; !strings.Contains(got, want) {
+		t.Errorf("it ended by %s, want %s", got, want)
+	}
+}
