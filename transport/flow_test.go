@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,15 +21,15 @@ func window(n uint32) http2.Setting {
 	return http2.Setting{ID: http2.SettingInitialWindowSize, Val: n}
 }
 
-// received reads answers until all streams have ended, gives back what grant says of each
-// frame, and returns what came on each stream.
-func (p *peer) received(streams int, grant func(id uint32, n int)) map[uint32][]byte {
+// received reads answers until those streams have ended, tells grant of each frame, and returns
+// what came on each stream.
+func (p *peer) received(grant func(id uint32, n int), streams ...uint32) map[uint32][]byte {
 	p.t.Helper()
 	got := map[uint32][]byte{}
-	for streams > 0 {
+	for len(streams) > 0 {
 		f, err := p.ReadFrame()
 		if err != nil {
-			p.t.Fatalf("%d streams have not ended: %v", streams, err)
+			p.t.Fatalf("streams %d have not ended: %v", streams, err)
 		}
 		switch f := f.(type) {
 		case *http2.DataFrame:
@@ -35,7 +37,7 @@ func (p *peer) received(streams int, grant func(id uint32, n int)) map[uint32][]
 			grant(f.StreamID, len(f.Data()))
 		case *http2.MetaHeadersFrame:
 			if f.StreamEnded() {
-				streams--
+				streams = slices.DeleteFunc(streams, func(id uint32) bool { return id == f.StreamID })
 			}
 		}
 	}
@@ -51,12 +53,12 @@ func TestAnswersFitTinyWindows(t *testing.T) {
 		if initial == 0 {
 			p.ok(p.WriteWindowUpdate(1, 1))
 		}
-		got := p.received(1, func(id uint32, n int) {
+		got := p.received(func(id uint32, n int) {
 			if n > int(max(initial, 1)) {
 				t.Errorf("%d bytes in a window of %d", n, initial)
 			}
 			p.ok(p.WriteWindowUpdate(id, uint32(n)))
-		})
+		}, 1)
 		if !bytes.Equal(got[1], want) {
 			t.Errorf("window %d: %x, want %x", initial, got[1], want)
 		}
@@ -90,7 +92,7 @@ func TestWindowsMayBecomeNegative(t *testing.T) {
 		return f.Header().Type == http2.FramePing
 	})
 	p.ok(p.WriteSettings(window(0), window(size)))
-	rest := p.received(1, func(uint32, int) {})[1]
+	rest := p.received(func(uint32, int) {}, 1)[1]
 	if !bytes.Equal(rest, want[initialWindow:]) {
 		t.Errorf("%d bytes of the rest, want %d", len(rest), len(want)-initialWindow)
 	}
@@ -105,7 +107,7 @@ func TestFramesAreAsLongAsThePeerTakes(t *testing.T) {
 		want := framed(pattern(1, size))
 		p.ask(1, echoMethod, want[prefixLen:])
 		longest := 0
-		got := p.received(1, func(_ uint32, n int) { longest = max(longest, n) })
+		got := p.received(func(_ uint32, n int) { longest = max(longest, n) }, 1)
 		if !bytes.Equal(got[1], want) {
 			t.Errorf("frames of at most %d: the answer is another", most)
 		}
@@ -130,7 +132,7 @@ func TestConnectionWindowIsShared(t *testing.T) {
 		p.ok(p.WriteRSTStream(id, http2.ErrCodeCancel))
 		delete(want, id)
 	}
-	got := p.received(len(want), func(_ uint32, n int) { p.ok(p.WriteWindowUpdate(0, uint32(n))) })
+	got := p.received(func(_ uint32, n int) { p.ok(p.WriteWindowUpdate(0, uint32(n))) }, slices.Collect(maps.Keys(want))...)
 	for id, b := range want {
 		if !bytes.Equal(got[id], b) {
 			t.Errorf("stream %d: %d bytes, want %d", id, len(got[id]), len(b))
