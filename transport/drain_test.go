@@ -213,6 +213,19 @@ func TestClientGivesUpASilentServer(t *testing.T) {
 	p.await("a PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing })
 }
 
+// Clients measure their windows with a ping behind what they hear.
+func TestPingsBehindAnswersAreFree(t *testing.T) {
+	p := newRig(t).rawClient()
+	for i := range uint32(10) {
+		p.wantEcho(2*i + 1)
+		p.ok(p.WritePing(false, [8]byte{byte(i)}))
+		p.await("its answer", func(f http2.Frame) bool {
+			g, ok := f.(*http2.PingFrame)
+			return ok && g.IsAck() && g.Data[0] == byte(i)
+		})
+	}
+}
+
 func TestOurPingsSuitTheirServer(t *testing.T) {
 	_, addr := theirServer(t, func(_ context.Context, in []byte) ([]byte, error) { return in, nil },
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Millisecond, PermitWithoutStream: true}))
