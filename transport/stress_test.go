@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -67,7 +66,7 @@ func stress(t *testing.T, callers int, one func(r *rand.Rand, id uint64) (ok boo
 	}
 	all.Wait()
 	t.Logf("%d calls, %d answered", done, fine)
-	if fine < done/4 || done == fine {
+	if fine < done/20 || done == fine {
 		t.Errorf("%d calls of %d were answered: want some, and others cut off", fine, done)
 	}
 }
@@ -300,8 +299,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		p.headers(id, false, asking(echoMethod)...)
 		end(id)
 	}
-	p.ok(p.WritePing(false, [8]byte{1}))
-	p.await("the PING's answer", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing })
+	p.barrier()
 	eventually(t, "all but the open ones are back", func() bool { mu.Lock(); defer mu.Unlock(); return held == 2 })
 	_ = p.nc.Close()
 	eventually(t, "all are back", func() bool { mu.Lock(); defer mu.Unlock(); return held == 0 })
