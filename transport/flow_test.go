@@ -136,6 +136,31 @@ func TestConnectionWindowIsShared(t *testing.T) {
 	}
 }
 
+func TestWhoWaitsLongestIsServedFirst(t *testing.T) {
+	p := newRig(t).rawClient(window(1 << 20))
+	ids := []uint32{1, 3, 5, 7, 9}
+	for _, id := range ids {
+		p.ask(id, echoMethod, make([]byte, 70_000)) // the first takes all there is
+		p.await("its header", func(f http2.Frame) bool { return f.Header().StreamID == id })
+	}
+	p.barrier()
+	for _, id := range ids {
+		for ended := false; !ended; {
+			p.ok(p.WriteWindowUpdate(0, 7000))
+			p.await("more", func(f http2.Frame) bool {
+				if h := f.Header(); h.Type == http2.FrameData || h.Type == http2.FrameHeaders {
+					if h.StreamID != id {
+						t.Fatalf("stream %d is served before %d", h.StreamID, id)
+					}
+					ended = h.Flags.Has(http2.FlagHeadersEndStream)
+					return true
+				}
+				return false
+			})
+		}
+	}
+}
+
 // Padding counts against windows, and is given back with the rest.
 func TestPaddingIsGivenBack(t *testing.T) {
 	p := newRig(t).rawClient()

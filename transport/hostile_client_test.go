@@ -289,3 +289,23 @@ func TestClientWaitsForAStream(t *testing.T) {
 	p.answer(id, []byte("y"))
 	calls.Wait()
 }
+
+// One who gives up when it is his turn passes it on.
+func TestTurnIsPassedOn(t *testing.T) {
+	p, c := rawServer(t)
+	p.ok(p.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 0}))
+	eventually(t, "the settings are known", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.peer.streams == 0 })
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls sync.WaitGroup
+	for i, ctx := range []context.Context{ctx, t.Context()} {
+		calls.Go(func() { call(ctx, c, echoMethod, nil, nil) })
+		eventually(t, "it waits", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return len(c.waiting) == i+1 })
+	}
+	c.mu.Lock()
+	c.peer.streams = 1
+	c.wake()
+	cancel()
+	c.mu.Unlock()
+	p.answer(p.request(), nil)
+	calls.Wait()
+}
