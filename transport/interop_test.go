@@ -333,3 +333,21 @@ func TestStreamsOfMessages(t *testing.T) {
 		t.Errorf("behind the end: %v", err)
 	}
 }
+
+// An answer may come while the request is still on its way.
+func TestRefusalOvertakesTheRequest(t *testing.T) {
+	r := newRig(t)
+	theirs, ours := theirClient(t, r), newClient(t, r.dial(), clientOptions())
+	in, out := make([]byte, 2*testMessage), []byte(nil)
+	for range 5 {
+		if err := theirs.Invoke(t.Context(), echoMethod, &in, &out); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("theirs: %v", err)
+		}
+		if _, reply := call(t.Context(), ours, echoMethod, in, nil); reply.Status.Code != rollout.ResourceExhausted {
+			t.Errorf("ours: %+v", reply.Status)
+		}
+		if got, reply := call(t.Context(), ours, echoMethod, []byte("x"), nil); string(got) != "x" {
+			t.Errorf("the next call: %q, %+v", got, reply.Status)
+		}
+	}
+}
