@@ -38,4 +38,7 @@ func newBuffer(n int) *buffer {
 	return &buffer{bytes: make([]byte, 1<<(minBufferBits+class)), class: class}
 }
 
-func (b *buffer) recycle() { pools[b.class].Put(b) }
+func (b *buffer) recycle() {
+	b.spoil()
+	pools[b.class].Put(b)
+}

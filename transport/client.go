@@ -54,7 +54,7 @@ type ClientConn struct {
 // NewClientConn speaks HTTP/2 on nc, which it owns, as a client that knows it in advance or
 // has agreed on it in TLS. It waits until the server has answered, or ctx ends.
 func NewClientConn(ctx context.Context, nc net.Conn, o ClientOptions) (*ClientConn, error) {
-	c := &ClientConn{conn: newConn(nc, o.MaxHeaderBytes), options: o, next: 1, heads: make(map[string]*common),
+	c := &ClientConn{conn: newConn(nc, o.MaxHeaderBytes, 2*mostQueued), options: o, next: 1, heads: make(map[string]*common),
 		ready: make(chan struct{}), leaving: make(chan struct{}), done: make(chan struct{})}
 	c.side = c
 	c.queue(func(b []byte) []byte { return append(b, http2.ClientPreface...) })
@@ -267,6 +267,7 @@ func (c *ClientConn) goAway(last uint32, _ http2.ErrCode, reason string) {
 		if id > last {
 			call := s.end.(*clientCall)
 			call.unsent = true
+			call.forget()
 			call.finish(rollout.Status{Code: rollout.Unavailable, Message: "the server is going away: " + reason})
 		}
 	}
@@ -275,14 +276,11 @@ func (c *ClientConn) goAway(last uint32, _ http2.ErrCode, reason string) {
 	c.flush()
 }
 
-// pinged gives up a server that pings and reads no answers.
-func (c *ClientConn) pinged() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.out.size+c.under > 2*mostQueued {
-		return broken(http2.ErrCodeEnhanceYourCalm, "pings whose answers are not read")
-	}
-	return nil
+func (c *ClientConn) pinged() error { return nil }
+
+// crowded gives a server up that asks, and does not read what it is told.
+func (c *ClientConn) crowded() error {
+	return broken(http2.ErrCodeEnhanceYourCalm, "answers that are not read")
 }
 
 func (c *ClientConn) ponged([8]byte) {}

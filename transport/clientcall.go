@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -27,8 +28,12 @@ type clientCall struct {
 	said    rollout.Status // by the server
 	zipped  bool
 
-	// Under conn.mu. answer is there while it is nobody else's to free.
-	answer   *rollout.Payload
+	// answer is the reader's too, but whoever abandons the call frees what is there: first he sets abandoned,
+	// and the reader looks at that last.
+	answer    atomic.Pointer[rollout.Payload]
+	abandoned atomic.Bool
+
+	// Under conn.mu.
 	finished bool
 	status   rollout.Status
 	unsent   bool
@@ -37,7 +42,7 @@ type clientCall struct {
 // head is the answer's header, or its trailers, or both in one.
 func (call *clientCall) head(h *head, last bool) error {
 	switch {
-	case h.malformed:
+	case h.malformed, call.headed && !h.trailers():
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the answer's header is malformed"})
 	case h.tooLarge:
 		return call.refused(rollout.Status{Code: rollout.ResourceExhausted, Message: fmt.Sprintf("the answer's metadata is more than %d bytes", h.limit)})
@@ -101,19 +106,18 @@ func webStatus(h *head) rollout.Status {
 
 func (call *clientCall) message() error {
 	p, zipped := call.in.payload()
-	call.c.mu.Lock()
-	first, abandoned := call.answer == nil, call.finished
-	if first && !abandoned {
-		call.answer, call.zipped = p, zipped
-	}
-	call.c.mu.Unlock()
 	switch {
-	case abandoned:
+	case !call.headed:
 		p.Free()
-		return errOver
-	case !first:
+		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent a message before its header"})
+	case call.answer.Load() != nil:
 		p.Free()
 		return call.refused(rollout.Status{Code: rollout.Internal, Message: "the server sent more than one message: want one"})
+	}
+	call.zipped = zipped
+	call.answer.Store(p)
+	if call.abandoned.Load() {
+		call.answer.Swap(nil).Free()
 	}
 	return nil
 }
@@ -126,7 +130,7 @@ func (call *clientCall) over() error {
 		s = rollout.Status{Code: rollout.Internal, Message: "the server ended its answer without a status"}
 	case s.Code == rollout.OK && call.in.begun():
 		s = rollout.Status{Code: rollout.Internal, Message: "the server ended its answer inside a message"}
-	case s.Code == rollout.OK && call.answer == nil:
+	case s.Code == rollout.OK && call.answer.Load() == nil:
 		s = rollout.Status{Code: rollout.Internal, Message: "the server said OK and sent no message"}
 	}
 	return call.refused(s)
@@ -153,20 +157,24 @@ func (call *clientCall) gone(code http2.ErrCode) {
 	case http2.ErrCodeInadequateSecurity:
 		s.Code = rollout.PermissionDenied
 	}
-	call.closed = true // no RST_STREAM in answer
+	call.forget()
 	call.finish(s)
+}
+
+// forget has nothing more be said of a stream that the server has done with; c.mu is held.
+func (call *clientCall) forget() {
+	call.closed = true
+	call.drop()
 }
 
 // abandon ends a call whose context has ended, unless it has ended by itself.
 func (call *clientCall) abandon(ctx context.Context) bool {
 	call.c.mu.Lock()
 	abandoned := call.finish(ended(ctx))
-	if abandoned {
-		call.answer.Free()
-		call.answer = nil
-	}
 	call.c.mu.Unlock()
 	if abandoned {
+		call.abandoned.Store(true)
+		call.answer.Swap(nil).Free()
 		call.c.flush()
 	}
 	return abandoned
@@ -197,20 +205,21 @@ func (call *clientCall) sent() {}
 
 // reply is what came of a call that ended by itself.
 func (call *clientCall) reply(ctx context.Context) rollout.Reply {
+	answer := call.answer.Load()
 	reply := rollout.Reply{Status: call.status, Header: call.header, Trailer: call.trailer}
 	deadline, timed := ctx.Deadline()
 	switch {
 	case reply.Status.Code == rollout.OK && call.zipped:
-		defer call.answer.Free()
-		plain, err := unzip(call.answer, call.in.limit)
+		defer answer.Free()
+		plain, err := unzip(answer, call.in.limit)
 		if err != nil {
 			reply.Status = err.(*refusal).Status
 		}
 		reply.Payload = plain
 	case reply.Status.Code == rollout.OK:
-		reply.Payload = call.answer
+		reply.Payload = answer
 	default:
-		call.answer.Free()
+		answer.Free()
 		if reply.Status.Code == rollout.Canceled && timed && !time.Now().Before(deadline) {
 			reply.Status = rollout.Status{Code: rollout.DeadlineExceeded, Message: context.DeadlineExceeded.Error()} // the server's clock was first
 		}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,8 @@ type side interface {
 	// pinged is asked before a ping is answered, ponged told of an answer to one of ours.
 	pinged() error
 	ponged(data [8]byte)
+	// crowded is asked whether to wait for a peer that does not read; c.mu is held.
+	crowded() error
 	// stale tells whether a stream that does not exist did once; c.mu is held.
 	stale(id uint32) bool
 	// lost ends everything, after the last frame.
@@ -73,16 +76,16 @@ type conn struct {
 	spoke bool
 	// room is signalled when the queue gets shorter.
 	room sync.Cond
-	// most is how many bytes may be queued before the reader waits; 0 for any.
+	// most is how many bytes may be queued before the side is asked what to do.
 	most int
 	// window is how much of all streams' data may be sent.
 	window  int
 	blocked []*stream
 	peer    settings
-	// closing: nothing more is queued, and the connection is closed when the queue is written. err is why it
-	// ended, or nil.
-	closing bool
-	err     error
+	// closing: nothing more is queued, and the connection is closed when the queue is written. shut: the
+	// peer was told so. deaf: nothing more is read. failed is what kept us from writing; err why all ended.
+	closing, shut, deaf bool
+	failed, err         error
 
 	// What writeSome needs of the heap once, not at each write.
 	trying  [][]byte
@@ -98,15 +101,14 @@ type settings struct {
 	streams int
 }
 
-func newConn(nc net.Conn, headerLimit int) *conn {
+func newConn(nc net.Conn, headerLimit, most int) *conn {
 	c := &conn{
-		nc: nc, headerLimit: headerLimit,
+		nc: nc, r: bufio.NewReaderSize(nc, readBuffer), headerLimit: headerLimit, most: most,
 		allowed: connectionWindow, streams: make(map[uint32]*stream),
 		out: new(output), spare: new(output), window: initialWindow,
 		peer: settings{window: initialWindow, frame: minFrameSize, streams: maxWindow},
 	}
 	c.room.L = &c.mu
-	c.r = bufio.NewReaderSize(incoming{c}, readBuffer)
 	c.decoder = hpack.NewDecoder(initialTableSize, func(f hpack.HeaderField) { c.block.add(f) })
 	c.encoder = hpack.NewEncoder(outputOf{c})
 	if s, ok := nc.(syscall.Conn); ok {
@@ -150,28 +152,43 @@ func (c *conn) queueLocked(add func([]byte) []byte) {
 // run reads frames until the connection ends.
 func (c *conn) run() {
 	err := c.frames()
+	_, ours := err.(*connectionError)
 	c.mu.Lock()
-	if c.err != nil {
-		err = c.err
-	}
+	err = cmp.Or(c.err, c.failed, err)
+	c.deaf = !ours
 	c.mu.Unlock()
 	c.fail(err)
 	c.side.lost(err)
+	if ours {
+		c.linger()
+	}
 }
 
-// incoming is what the peer sends. Before more of it is read, which may take for ever, what
-// the last of it has led to is sent.
-type incoming struct{ *conn }
-
-func (i incoming) Read(b []byte) (int, error) {
-	i.flush()
-	i.waitForRoom()
-	return i.nc.Read(b)
+// linger reads on to no purpose but one: a connection that is closed on bytes unread takes with
+// it what the peer has yet to read, such as the reason.
+func (c *conn) linger() {
+	_, _ = io.Copy(io.Discard, c.nc)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf = true
+	c.finish()
 }
+
+// mostFrames is how many frames are read before the answers to them are written: one who never pauses
+// would have us queue them without end.
+const mostFrames = 128
 
 func (c *conn) frames() error {
-	for {
+	for n := 1; ; n++ {
 		if err := c.next(); err != nil && !c.survives(err) {
+			return err
+		}
+		if c.r.Buffered() > 0 && n < mostFrames {
+			continue
+		}
+		n = 0
+		c.flush()
+		if err := c.waitForRoom(); err != nil {
 			return err
 		}
 	}
@@ -195,17 +212,18 @@ func (c *conn) survives(err error) bool {
 	return true
 }
 
-// waitForRoom holds the reader while the peer does not read what it is sent: it can
-// ask for more than its memory's worth of ours else.
-func (c *conn) waitForRoom() {
-	if c.most == 0 {
-		return
-	}
+// waitForRoom holds the reader while the peer does not read what it is sent, unless the side gives it up: it
+// can ask for more than its memory's worth of ours else.
+func (c *conn) waitForRoom() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.out.size+c.under > c.most && c.err == nil {
+		if err := c.side.crowded(); err != nil {
+			return err
+		}
 		c.room.Wait()
 	}
+	return nil
 }
 
 // next reads one frame, and acts on it.
@@ -326,7 +344,7 @@ func (c *conn) set(id http2.SettingID, v uint32) error {
 		if v < minFrameSize || v > maxFrameSize {
 			return broken(http2.ErrCodeProtocol, "MAX_FRAME_SIZE of %d", v)
 		}
-		c.peer.frame = int(v)
+		c.peer.frame = int(min(v, mostData)) // a longer one would have the queue to itself
 	}
 	return nil
 }

@@ -15,6 +15,9 @@
 // not wait for a peer that does not read: what the kernel does not take at once is left to a goroutine of
 // its own, so that a call ends with its context, whatever its server does.
 //
+// A connection is closed by halves: who has said his last word goes on reading until the peer closes too, or
+// a second has passed. Closed at once, with bytes unread, it would take with it what a slow peer has yet to read.
+//
 // # Sources
 //
 // RFC 9113 (HTTP/2), RFC 7541 (HPACK, by golang.org/x/net), and gRPC over HTTP/2

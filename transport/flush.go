@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"cmp"
+	"crypto/tls"
 	"net"
 	"runtime"
 	"time"
@@ -94,7 +96,7 @@ func (c *conn) writeRest(o *output, left net.Buffers) {
 		c.mu.Lock()
 		c.written(o)
 		if err != nil {
-			c.endLocked(err)
+			c.unheard(err)
 		}
 		if c.out.size == 0 || c.err != nil {
 			c.stopWriting()
@@ -116,11 +118,36 @@ func (c *conn) stopWriting() {
 	c.finish()
 }
 
-// finish closes the connection where that only waited for the queue; c.mu is held.
+// unheard: the peer takes no more. What it has sent is read all the same, for answers may
+// be among it. c.mu is held.
+func (c *conn) unheard(err error) {
+	c.closing, c.failed = true, err
+	c.out.reset()
+}
+
+// finish closes the connection where that only waited for the queue; c.mu is held. While the peer may
+// still send, only our half is closed: else it could lose what is on its way to it.
 func (c *conn) finish() {
-	if c.closing && !c.writing && c.err == nil && c.out.size == 0 {
-		c.endLocked(errClosed)
+	if !c.closing || c.writing || c.err != nil || c.out.size > 0 {
+		return
 	}
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	switch {
+	case !ok || c.deaf:
+		c.endLocked(cmp.Or(c.failed, errClosed))
+		return
+	case c.shut:
+		return
+	}
+	c.shut = true
+	go func() { _ = half.CloseWrite() }() // TLS says goodbye, and may wait to
+	c.endSoon()
+}
+
+// endSoon closes the connection if the peer does not; c.mu is held.
+func (c *conn) endSoon() {
+	err := cmp.Or(c.failed, errClosed)
+	time.AfterFunc(lastWords, func() { c.end(err) })
 }
 
 // fail sends a GOAWAY that says why, and closes the connection behind it.
@@ -131,7 +158,7 @@ func (c *conn) fail(err error) {
 			c.out.grown(appendGoAway(c.out.tail, c.newest, e.code, e.reason))
 		}
 		c.closing = true
-		time.AfterFunc(lastWords, func() { c.end(errClosed) })
+		c.endSoon()
 	}
 	c.mu.Unlock()
 	c.flush()
@@ -144,13 +171,21 @@ func (c *conn) end(err error) {
 	c.endLocked(err)
 }
 
+// cut closes a connection without a word: TLS would wait for a peer that does not read.
+func cut(nc net.Conn) {
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	_ = nc.Close()
+}
+
 func (c *conn) endLocked(err error) {
 	if c.err != nil {
 		return
 	}
 	c.err = err
 	c.closing = true
-	_ = c.nc.Close()
+	cut(c.nc)
 	c.room.Broadcast()
 	if !c.writing {
 		c.out.reset()

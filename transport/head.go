@@ -3,6 +3,7 @@ package transport
 import (
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/understudy-serving/understudy/rollout"
@@ -11,7 +12,7 @@ import (
 // head is what a header block says: what belongs to HTTP/2 and gRPC each in its place, and
 // the caller's or server's metadata.
 type head struct {
-	method, scheme, path, status string // the pseudo-headers
+	method, path, scheme, status string // the pseudo-headers
 	contentType, encoding        string
 	timeout                      string
 	grpcStatus, message, details string
@@ -68,10 +69,10 @@ func (h *head) pseudo(f hpack.HeaderField) {
 		into = &h.method
 	case ":path":
 		into = &h.path
-	case ":status":
-		into = &h.status
 	case ":scheme":
 		into = &h.scheme
+	case ":status":
+		into = &h.status
 	case ":authority":
 		h.malformed = h.malformed || h.regular
 		return
@@ -93,11 +94,11 @@ func (h *head) setDetails(value string) {
 }
 
 func (h *head) meta(f hpack.HeaderField) {
-	if rollout.Reserved(f.Name) {
+	if !validName(f.Name) || !httpguts.ValidHeaderFieldValue(f.Value) {
+		h.malformed = true
 		return
 	}
-	if strings.ToLower(f.Name) != f.Name {
-		h.malformed = true
+	if rollout.Reserved(f.Name) {
 		return
 	}
 	value, err := decodeValue(f.Name, f.Value)
@@ -112,6 +113,23 @@ func (h *head) meta(f hpack.HeaderField) {
 	}
 	h.md[f.Name] = append(h.md[f.Name], value)
 }
+
+// validName tells whether HTTP/2 takes a field's name, which is in lower case there.
+func validName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c >= 'A' && c <= 'Z' || !httpguts.IsTokenRune(rune(c)) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// request and trailers tell whether the pseudo-headers are those of one.
+func (h *head) request() bool {
+	return h.method != "" && h.path != "" && h.scheme != "" && h.status == ""
+}
+
+func (h *head) trailers() bool { return h.method+h.path+h.scheme+h.status == "" }
 
 // isGRPC tells whether a content-type is gRPC's, of whatever message format.
 func isGRPC(contentType string) bool {

@@ -73,8 +73,8 @@ func (call *serverCall) accept(h *head) (err error) {
 }
 
 // head would be trailers, which a gRPC client does not send.
-func (call *serverCall) head(_ *head, last bool) error {
-	if !last {
+func (call *serverCall) head(h *head, last bool) error {
+	if !last || h.malformed || !h.trailers() {
 		return &streamError{call.id, http2.ErrCodeProtocol}
 	}
 	return nil
@@ -126,14 +126,12 @@ func (call *serverCall) refused(s rollout.Status) error {
 
 // gone forgets the answer; a handler that has the call finds its context ended.
 func (call *serverCall) gone(http2.ErrCode) {
-	call.cut = true
+	call.cut, call.closed = true, true
 	if call.cancel != nil {
 		call.cancel()
 	}
 	call.drop()
 	if !call.running {
-		call.request.Free()
-		call.request = nil
 		call.finish()
 	}
 }
@@ -150,7 +148,6 @@ func (call *serverCall) handled() (reply rollout.Reply) {
 		}
 	}()
 	if call.live != nil {
-		defer call.live.leave()
 		status := call.sc.server.options.Other(call.live)
 		return rollout.Reply{Status: status, Trailer: call.live.trailer}
 	}
@@ -292,6 +289,11 @@ func (call *serverCall) finish() {
 	call.remove()
 	if call.waiting != nil {
 		call.waiting.Stop()
+	}
+	call.request.Free()
+	call.request = nil
+	if call.live != nil {
+		call.live.discard()
 	}
 	if call.admitted {
 		call.admitted = false

@@ -43,10 +43,9 @@ type serverConn struct {
 }
 
 func newServerConn(s *Server, nc net.Conn) *serverConn {
-	sc := &serverConn{conn: newConn(nc, s.options.MaxHeaderBytes), server: s, done: make(chan struct{}),
+	sc := &serverConn{conn: newConn(nc, s.options.MaxHeaderBytes, mostUnsent), server: s, done: make(chan struct{}),
 		head: commonOf(":status", "200", "content-type", grpcType), ok: commonOf("grpc-status", "0")}
 	sc.side = sc
-	sc.most = mostUnsent
 	sc.greet(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(s.options.MaxConcurrentStreams)})
 	return sc
 }
@@ -195,8 +194,11 @@ func (sc *serverConn) ponged(data [8]byte) {
 	}
 }
 
+func (sc *serverConn) crowded() error { return nil }
+
+// stale is true of the streams too that a client opened before it heard that none is taken any more.
 func (sc *serverConn) stale(id uint32) bool {
-	return id%2 == 1 && id <= sc.newest
+	return id%2 == 1 && (sc.left || id <= sc.newest)
 }
 
 // lost ends the calls of a client that is gone.
@@ -226,7 +228,7 @@ func (sc *serverConn) opened(id uint32, h *head, last bool) error {
 	switch {
 	case ignored:
 		return nil // the client knows from the GOAWAY
-	case h.malformed || h.method == "" || h.scheme == "" || h.path == "" || h.status != "":
+	case h.malformed || !h.tooLarge && !h.request():
 		return &streamError{id, http2.ErrCodeProtocol}
 	case full:
 		return &streamError{id, http2.ErrCodeRefusedStream}
@@ -238,7 +240,7 @@ func (sc *serverConn) opened(id uint32, h *head, last bool) error {
 // begin serves a call, or says why not.
 func (sc *serverConn) begin(id uint32, h *head, last bool) error {
 	call := newCall(sc, id, h)
-	if code := httpStatus(h); code != "" {
+	if code := httpStatus(h); code != "" && !h.tooLarge { // what it says may be in what was left out
 		call.web(code)
 		return nil
 	}

@@ -24,7 +24,6 @@ type ServerStream struct {
 	mu     sync.Mutex
 	unread []*rollout.Payload
 	ended  error // io.EOF, or why nothing more comes
-	left   bool  // the handler has returned
 	// changed has room for one: something came. flushed likewise: a message was sent.
 	changed, flushed chan struct{}
 
@@ -104,7 +103,7 @@ func (s *ServerStream) Send(p *rollout.Payload) error {
 func (s *ServerStream) write(add func()) error {
 	sc := s.call.sc
 	sc.mu.Lock()
-	if s.call.cut || sc.closing {
+	if s.call.cut || sc.closing || s.call.left > 0 { // left: of a Send that was given up
 		sc.mu.Unlock()
 		return errStreamCut
 	}
@@ -125,31 +124,19 @@ func (s *ServerStream) push(p *rollout.Payload, zipped bool) error {
 		p = plain
 	}
 	s.mu.Lock()
-	full, left := len(s.unread) >= mostUnread, s.left
-	if !full && !left {
-		s.unread = append(s.unread, p)
-	}
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 	switch {
-	case left:
+	case s.ended != nil: // behind what was refused
 		p.Free()
-		return nil
-	case full:
+		return errOver
+	case len(s.unread) >= mostUnread:
 		p.Free()
-		return s.call.refused(rollout.Status{Code: rollout.ResourceExhausted, Message: "too many messages that were not read yet"})
+		s.ended = &refusal{rollout.Status{Code: rollout.ResourceExhausted, Message: "too many messages that were not read yet"}}
+	default:
+		s.unread = append(s.unread, p)
 	}
 	signal(s.changed)
 	return nil
-}
-
-// leave frees what the handler has not read.
-func (s *ServerStream) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.unread {
-		p.Free()
-	}
-	s.unread, s.left = nil, true
 }
 
 func (s *ServerStream) over() { s.end(io.EOF) }
@@ -163,6 +150,17 @@ func (s *ServerStream) end(err error) {
 	}
 	s.mu.Unlock()
 	signal(s.changed)
+}
+
+// discard frees what the handler did not read.
+func (s *ServerStream) discard() {
+	s.end(errStreamCut)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.unread {
+		p.Free()
+	}
+	s.unread = nil
 }
 
 // sent is called when a message went to the queue.

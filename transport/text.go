@@ -24,7 +24,11 @@ const timeoutDigits = 8
 func appendTimeout(b []byte, d time.Duration) []byte {
 	d = max(d, 0)
 	for _, u := range timeoutUnits {
-		if n := (d + u.unit - 1) / u.unit; n < 1e8 {
+		n := d / u.unit
+		if d%u.unit > 0 {
+			n++
+		}
+		if n < 1e8 {
 			return append(strconv.AppendInt(b, int64(n), 10), u.name)
 		}
 	}
