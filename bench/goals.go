@@ -114,17 +114,15 @@ func memoryGoals(rows results) []goal {
 	}
 }
 
-// budgetMB is what an arm's file lets wait, copies (64 MiB) and records (1 MiB), and the part of
-// limits.maxInFlightBytes that the requests of a cell's callers take.
-func budgetMB(arm string, c cell) float64 {
-	calls := float64(c.Callers*c.Size) / 1e6
+// budgetMB is what an arm's file lets wait: copies (64 MiB), and records (1 MiB).
+func budgetMB(arm string) float64 {
 	switch {
 	case strings.HasPrefix(arm, shadowing):
-		return calls + 65*1.048576
+		return 65 * 1.048576
 	case strings.HasPrefix(arm, canarying):
-		return calls + 1.048576
+		return 1.048576
 	}
-	return calls
+	return 0
 }
 
 // ofPeak judges the gateway's arm that is the furthest beyond its budget in some cells.
@@ -132,8 +130,8 @@ func (g goal) ofPeak(rows results, in func(cell) bool) goal {
 	worst, note := math.Inf(-1), ""
 	for _, r := range rows {
 		peak := r.spread(peakMB).Most
-		if beyond := peak - budgetMB(r.Arm, r.Cell); isGateway(r.Arm) && in(r.Cell) && peak > 0 && beyond > worst {
-			worst, note = beyond, fmt.Sprintf("%s, %s: %.0f MB, with a budget of %.0f", r.Arm, r.Cell, peak, budgetMB(r.Arm, r.Cell))
+		if beyond := peak - budgetMB(r.Arm); isGateway(r.Arm) && in(r.Cell) && peak > 0 && beyond > worst {
+			worst, note = beyond, fmt.Sprintf("%s, %s: %.0f MB, with a budget of %.0f", r.Arm, r.Cell, peak, budgetMB(r.Arm))
 		}
 	}
 	if math.IsInf(worst, -1) {

@@ -183,7 +183,7 @@ func overloadGoals(o *overload) []goal {
 	all := max(o.Served+o.Refused+o.Late+o.Other, 1)
 	note := fmt.Sprintf("%.0f/s for %.0f s where %.0f/s go: %d served, %d refused, %d late, %d other", o.Offered, o.Seconds, o.Sustained, o.Served, o.Refused, o.Late, o.Other)
 	refused = refused.judge(100*float64(o.Late+o.Other)/float64(all), note)
-	memory = memory.judge(max(o.PeakMB-budgetMB(shadowLimited, cell{}), 0), fmt.Sprintf("%.0f MB, with a budget of %.0f", o.PeakMB, budgetMB(shadowLimited, cell{})))
+	memory = memory.judge(max(o.PeakMB-budgetMB(shadowLimited), 0), fmt.Sprintf("%.0f MB, with a budget of %.0f", o.PeakMB, budgetMB(shadowLimited)))
 	if o.Shed > 0 {
 		first = first.judge(o.Hasty, fmt.Sprintf("%.0f copies shed in all", o.Shed))
 	} else {

@@ -70,6 +70,15 @@ func TestDrainFailsNoCall(t *testing.T) {
 	}
 }
 
+// drainPing waits for the PING by which a server finds out that its client knows of the drain.
+func (p *peer) drainPing() *http2.PingFrame {
+	p.t.Helper()
+	return p.await("drain's PING", func(f http2.Frame) bool {
+		g, ok := f.(*http2.PingFrame)
+		return ok && !g.IsAck()
+	}).(*http2.PingFrame)
+}
+
 // A connection that is closed while the peer still sends is reset, and what is in the kernel
 // for a slow reader is lost.
 func TestLastAnswerReachesASlowReader(t *testing.T) {
@@ -85,10 +94,7 @@ func TestLastAnswerReachesASlowReader(t *testing.T) {
 	p.ask(1, holdMethod, want)
 	<-r.held
 	go r.server.Drain()
-	drain := p.await("drain's PING", func(f http2.Frame) bool {
-		g, ok := f.(*http2.PingFrame)
-		return ok && !g.IsAck()
-	}).(*http2.PingFrame)
+	drain := p.drainPing()
 	p.ok(p.WritePing(true, drain.Data))
 	close(r.release)
 	var got []byte
@@ -119,10 +125,7 @@ func TestCallsOpenedBehindTheGoAwayHarmNone(t *testing.T) {
 	p.ask(1, holdMethod, []byte("x"))
 	<-r.held
 	go r.server.Drain()
-	drain := p.await("drain's PING", func(f http2.Frame) bool {
-		g, ok := f.(*http2.PingFrame)
-		return ok && !g.IsAck()
-	}).(*http2.PingFrame)
+	drain := p.drainPing()
 	p.wantEcho(3) // it had not heard
 	p.ok(p.WritePing(true, drain.Data))
 	p.await("the last GOAWAY", func(f http2.Frame) bool {

@@ -194,6 +194,30 @@ func TestBlockedAnswersAreGivenUp(t *testing.T) {
 	})
 }
 
+// Nobody waits two minutes here: what would happen then does.
+func TestAnswersThatNobodyTakesAreGivenUp(t *testing.T) {
+	left := make(chan struct{}, 1)
+	r := newRig(t, func(o *ServerOptions) {
+		o.Methods = map[string]Method{echoMethod: {Handle: echo, Admit: func() rollout.Status { return rollout.Status{} }, Leave: func() { left <- struct{}{} }}}
+	})
+	p := r.rawClient(window(0))
+	p.ask(1, echoMethod, []byte("x"))
+	p.wantField(1, ":status", "200")
+	sc := r.onlyConn()
+	sc.mu.Lock()
+	call := sc.streams[1].end.(*serverCall)
+	if call.waiting == nil {
+		t.Error("nothing would give the answer up")
+	}
+	sc.mu.Unlock()
+	call.giveUp()
+	p.wantReset(1, http2.ErrCodeCancel)
+	<-left
+	call.giveUp() // the timer that ran out just then
+	p.ok(p.WriteSettings(window(initialWindow)))
+	p.wantEcho(3)
+}
+
 // A connection's window is given back for what nobody wants any more.
 func TestWindowOfResetStreamsIsGivenBack(t *testing.T) {
 	const streams = 3 * connectionWindow / (initialWindow - 1000)

@@ -185,9 +185,7 @@ func (call *serverCall) answer(reply rollout.Reply) {
 // write queues a reply; mu is held.
 func (call *serverCall) write(reply rollout.Reply) {
 	if call.left > 0 { // a stream's last message, for which the client made no room
-		call.sc.queueLocked(func(b []byte) []byte { return appendReset(b, call.id, http2.ErrCodeCancel) })
-		call.cut = true
-		call.finish()
+		call.cutOff()
 		return
 	}
 	call.ending, call.trailer = reply.Status, reply.Trailer
@@ -213,12 +211,17 @@ const mostPatience = 2 * time.Minute
 func (call *serverCall) giveUp() {
 	call.sc.mu.Lock()
 	if !call.cut {
-		call.sc.queueLocked(func(b []byte) []byte { return appendReset(b, call.id, http2.ErrCodeCancel) })
-		call.cut = true
-		call.finish()
+		call.cutOff()
 	}
 	call.sc.mu.Unlock()
 	call.sc.flush()
+}
+
+// cutOff ends a call in the middle of its answer; mu is held.
+func (call *serverCall) cutOff() {
+	call.sc.queueLocked(func(b []byte) []byte { return appendReset(b, call.id, http2.ErrCodeCancel) })
+	call.cut = true
+	call.finish()
 }
 
 // header queues the answer's header, unless it went out; mu is held.

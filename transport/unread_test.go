@@ -161,3 +161,17 @@ func TestServerThatFloodsWithoutReadingIsGivenUp(t *testing.T) {
 		t.Errorf("it ended by %s, want %s", got, want)
 	}
 }
+
+// What came before is answered while a frame is only half here.
+func TestHalfAFrameHoldsNoAnswer(t *testing.T) {
+	r := newRig(t)
+	p := r.rawClient()
+	p.barrier()
+	var ping bytes.Buffer
+	p.ok(http2.NewFramer(&ping, nil).WritePing(false, [8]byte{7}))
+	p.bytes(append(ping.Bytes(), ping.Bytes()[:4]...)) // in one piece, so that both are read at once
+	p.await("the answer", func(f http2.Frame) bool {
+		g, ok := f.(*http2.PingFrame)
+		return ok && g.IsAck() && g.Data == [8]byte{7}
+	})
+}
