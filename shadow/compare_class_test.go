@@ -111,5 +111,10 @@ func TestCompareRowsOfEveryLength(t *testing.T) {
 		if got.Elements != uint64(rows) || got.Differing != differing || got.ChampionClass != strconv.Itoa(top(a[:classes])) {
 			t.Errorf("%d rows of %d: %+v, want %d differing and class %d", rows, classes, got, differing, top(a[:classes]))
 		}
+		x := compareOut{datatype: "FP32", shape: shape, values: a}
+		if same := compareOne(t, rollout.CompareRule{Kind: rollout.CompareClass}, x, x); same.Elements != uint64(rows) || same.Differing != 0 ||
+			same.ChampionClass != got.ChampionClass || same.ChallengerClass != got.ChampionClass {
+			t.Errorf("%d rows of %d, twice the same: %+v, want none differing and class %s", rows, classes, same, got.ChampionClass)
+		}
 	}
 }

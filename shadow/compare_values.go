@@ -90,7 +90,8 @@ func differingFloats(a, b oip.Elements) (sum uint64) {
 		if n == 0 {
 			return sum
 		}
-		sum += countDiffering(x[:n], y[:n])
+		wide, done := countWide(x[:n], y[:n])
+		sum += wide + countDiffering(x[done:n], y[done:n])
 	}
 }
 
@@ -225,10 +226,18 @@ func (s *scoreSums) floats(a, b oip.Elements) {
 	}
 }
 
-// addFloats keeps its sums in registers, two by turns, for each waits for the one before.
-// It does not look out for what is infinite or no number: that shows in the sum, and the
-// block is taken again, slowly.
+// addFloats leaves to vector instructions what those can do here. It does not look out for
+// what is infinite or no number: that shows in the sum, and the block is taken again, slowly.
 func (s *scoreSums) addFloats(x, y []float64) {
+	done := s.addWide(x, y[:len(x)])
+	x, y = x[done:], y[done:]
+	done = s.addPairs(x, y[:len(x)])
+	s.addRest(x[done:], y[done:])
+}
+
+// addPairs is addWide without vectors. It keeps its sums in registers, two by turns, for
+// each waits for the one before.
+func (s *scoreSums) addPairs(x, y []float64) int {
 	var differing uint64
 	var even, odd, top float64
 	atol, rtol := s.atol, s.rtol
@@ -252,15 +261,22 @@ func (s *scoreSums) addFloats(x, y []float64) {
 			differing++
 		}
 	}
-	done := i - 1
-	if sum := even + odd; sum <= math.MaxFloat64 {
-		s.differing += differing
-		s.finite += uint64(done)
-		s.sum += sum
-		s.max = max(s.max, top)
-		x, y = x[done:], y[done:]
+	if !s.addFinite(i-1, even+odd, top, differing) {
+		return 0
 	}
-	s.addRest(x, y)
+	return i - 1
+}
+
+// addFinite takes what n pairs came to, unless their differences' sum is no finite number.
+func (s *scoreSums) addFinite(n int, sum, top float64, differing uint64) bool {
+	if !(sum <= math.MaxFloat64) {
+		return false
+	}
+	s.differing += differing
+	s.finite += uint64(n)
+	s.sum += sum
+	s.max = max(s.max, top)
+	return true
 }
 
 // addRest takes pairs one by one, extreme ones too.
