@@ -19,7 +19,7 @@ const (
 	mostGarbage, leastGarbage = 400, 12
 	// garbageBytes is what that comes to, as long as no more than as much lives. Where more
 	// does, it is less: half as much beside twice as much.
-	garbageBytes = 32 << 20
+	garbageBytes = 24 << 20
 )
 
 // tuneMemory lets the garbage collector rest while the heap is small, and keeps the
