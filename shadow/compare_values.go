@@ -90,8 +90,8 @@ func differingFloats(a, b oip.Elements) (sum uint64) {
 		if n == 0 {
 			return sum
 		}
-		wide, done := countWide(x[:n], y[:n])
-		sum += wide + countDiffering(x[done:n], y[done:n])
+		among, done := countWide(x[:n], y[:n])
+		sum += among + countDiffering(x[done:n], y[done:n])
 	}
 }
 
@@ -229,14 +229,14 @@ func (s *scoreSums) floats(a, b oip.Elements) {
 // addFloats leaves to vector instructions what those can do here. It does not look out for
 // what is infinite or no number: that shows in the sum, and the block is taken again, slowly.
 func (s *scoreSums) addFloats(x, y []float64) {
-	done := s.addWide(x, y[:len(x)])
+	done := s.addWide(x, y)
 	x, y = x[done:], y[done:]
-	done = s.addPairs(x, y[:len(x)])
+	done = s.addPairs(x, y)
 	s.addRest(x[done:], y[done:])
 }
 
-// addPairs is addWide without vectors. It keeps its sums in registers, two by turns, for
-// each waits for the one before.
+// addPairs is addWide without vectors: all pairs, but the last where their number is odd. It
+// keeps its sums in registers, two by turns, for each waits for the one before.
 func (s *scoreSums) addPairs(x, y []float64) int {
 	var differing uint64
 	var even, odd, top float64
@@ -261,22 +261,20 @@ func (s *scoreSums) addPairs(x, y []float64) int {
 			differing++
 		}
 	}
-	if !s.addFinite(i-1, even+odd, top, differing) {
-		return 0
-	}
+	s.addBlock(x[:i-1], y[:i-1], even+odd, top, differing)
 	return i - 1
 }
 
-// addFinite takes what n pairs came to, unless their differences' sum is no finite number.
-func (s *scoreSums) addFinite(n int, sum, top float64, differing uint64) bool {
+// addBlock adds what pairs came to together; where that is no finite number, each by itself.
+func (s *scoreSums) addBlock(x, y []float64, sum, top float64, differing uint64) {
 	if !(sum <= math.MaxFloat64) {
-		return false
+		s.addRest(x, y)
+		return
 	}
 	s.differing += differing
-	s.finite += uint64(n)
+	s.finite += uint64(len(x))
 	s.sum += sum
 	s.max = max(s.max, top)
-	return true
 }
 
 // addRest takes pairs one by one, extreme ones too.

@@ -14,8 +14,7 @@ type lanes struct {
 	differing [4]uint64
 }
 
-// addWide adds as many pairs as it can, and returns how many. Where the sum is no finite
-// number, nothing of s is changed: 0.
+// addWide adds as many pairs as it can, and returns how many.
 func (s *scoreSums) addWide(x, y []float64) int {
 	n := wideOf(x)
 	if n == 0 {
@@ -23,9 +22,7 @@ func (s *scoreSums) addWide(x, y []float64) int {
 	}
 	var l lanes
 	addAVX(&x[0], &y[0], n, s.atol, s.rtol, &l)
-	if !s.addFinite(n, l.sum[0]+l.sum[1]+l.sum[2]+l.sum[3], max(l.top[0], l.top[1], l.top[2], l.top[3]), l.sumDiffering()) {
-		return 0
-	}
+	s.addBlock(x[:n], y[:n], l.sum[0]+l.sum[1]+l.sum[2]+l.sum[3], max(l.top[0], l.top[1], l.top[2], l.top[3]), l.sumDiffering())
 	return n
 }
 

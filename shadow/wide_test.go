@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// randomFloats returns numbers of which some are extreme, and some the same in each call with
-// numbers of the same seed.
+// randomFloats returns n pairs, of which two in three are the same and, if asked for, some extreme.
 func randomFloats(rng *rand.Rand, n int, extreme bool) (x, y []float64) {
 	extremes := []float64{math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, -math.MaxFloat64, 5e-324, 0, math.Copysign(0, -1)}
 	pick := func() float64 {
@@ -33,16 +32,25 @@ func TestPairsInBlocksAreThoseOneByOne(t *testing.T) {
 	for round := range 3000 {
 		x, y := randomFloats(rng, rng.IntN(compareBlock+1), round%2 == 0)
 		rule := scoreSums{atol: 0.25 * rng.Float64(), rtol: 0.25 * rng.Float64()}
-		got, want := rule, rule
-		got.addFloats(x, y)
+		want := rule
 		want.addRest(x, y)
-		if got.differing != want.differing || got.nonFinite != want.nonFinite || got.finite != want.finite || got.max != want.max ||
-			got.sum != want.sum && math.Abs(got.sum-want.sum) > 1e-12*want.sum {
-			t.Fatalf("%d pairs: %+v, one by one %+v\n%v\n%v", len(x), got, want, x, y)
-		}
+		wide, plain := rule, rule
+		wide.addFloats(x, y)
+		done := plain.addPairs(x, y) // what addFloats leaves to vectors where there are any
+		plain.addRest(x[done:], y[done:])
+		checkSums(t, wide, want, x, y)
+		checkSums(t, plain, want, x, y)
 		differing, n := countWide(x, y)
 		if all := countDiffering(x, y); differing+countDiffering(x[n:], y[n:]) != all {
 			t.Fatalf("%d of the first %d of %d pairs differ; %d of all, one by one\n%v\n%v", differing, n, len(x), all, x, y)
 		}
+	}
+}
+
+func checkSums(t *testing.T, got, want scoreSums, x, y []float64) {
+	t.Helper()
+	if got.differing != want.differing || got.nonFinite != want.nonFinite || got.finite != want.finite || got.max != want.max ||
+		got.sum != want.sum && math.Abs(got.sum-want.sum) > 1e-12*want.sum {
+		t.Fatalf("%d pairs: %+v, one by one %+v\n%v\n%v", len(x), got, want, x, y)
 	}
 }
