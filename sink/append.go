@@ -14,10 +14,10 @@ import (
 const (
 	batchMost = 256
 	batchSize = 1 << 20
-	// gatherRecords and gatherMoment: behind a batch of fewer records the encoder lets
-	// some pile up, for waking up and a write of its own cost a record more than all else.
-	gatherRecords = 64
-	gatherMoment  = time.Millisecond
+	// gatherMoment is how long the encoder lets records pile up when it has none left, unless they
+	// come to gatherBytes: waking up and a write of its own cost a record more than all else.
+	gatherMoment = 5 * time.Millisecond
+	gatherBytes  = 512 << 10
 )
 
 // encodeAll is the encoder's goroutine: intake to spool.
@@ -26,9 +26,8 @@ func (s *Sink) encodeAll() {
 	for {
 		select {
 		case x := <-s.intake.queue:
-			if s.encodeSome(x) < gatherRecords {
-				s.gather()
-			}
+			s.encodeSome(x)
+			s.gather()
 			continue
 		case <-s.stop:
 		}
@@ -45,8 +44,8 @@ func (s *Sink) encodeAll() {
 	s.emptyIntake()
 }
 
-// encodeSome makes n records of x and what waits behind it, and appends them.
-func (s *Sink) encodeSome(x *rollout.Exchange) (n int) {
+// encodeSome makes records of x and what waits behind it, and appends them.
+func (s *Sink) encodeSome(x *rollout.Exchange) {
 	s.records = s.records[:0]
 	for size := 0; ; {
 		record := s.encodeOne(x)
@@ -65,15 +64,18 @@ func (s *Sink) encodeSome(x *rollout.Exchange) (n int) {
 	s.encoder.reset()
 	s.reportIntake()
 	s.sender.poke()
-	return len(s.records)
 }
 
 // gather waits a moment for more to come.
 func (s *Sink) gather() {
+	if len(s.intake.queue) > 0 {
+		return
+	}
 	t := time.NewTimer(gatherMoment)
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-s.intake.plenty:
 	case <-s.stop:
 	}
 }

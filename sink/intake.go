@@ -14,22 +14,32 @@ type intake struct {
 	queue    chan *rollout.Exchange
 	maxBytes int64
 	bytes    atomic.Int64
+	enough   int64         // bytes for which the encoder need not wait for more
+	plenty   chan struct{} // told when they have come
 }
 
 func newIntake(maxRecords int, maxBytes int64) *intake {
-	return &intake{queue: make(chan *rollout.Exchange, maxRecords), maxBytes: maxBytes}
+	return &intake{queue: make(chan *rollout.Exchange, maxRecords), maxBytes: maxBytes,
+		enough: min(gatherBytes, maxBytes/4), plenty: make(chan struct{}, 1)}
 }
 
 // offer takes x if there is room, and never waits. An empty intake takes an exchange
 // of any size, for one over the whole bound is to be cut later, not lost.
 func (in *intake) offer(x *rollout.Exchange) bool {
 	size := x.Size() + exchangeOverhead
-	if held := in.bytes.Add(size); held > in.maxBytes && held != size {
+	held := in.bytes.Add(size)
+	if held > in.maxBytes && held != size {
 		in.bytes.Add(-size)
 		return false
 	}
 	select {
 	case in.queue <- x:
+		if held >= in.enough && held-size < in.enough {
+			select {
+			case in.plenty <- struct{}{}:
+			default:
+			}
+		}
 		return true
 	default:
 		in.bytes.Add(-size)

@@ -160,3 +160,40 @@ func TestAcceptedIsInFlight(t *testing.T) {
 	eventually(t, "spooled", func() bool { got := s.Snapshot(); return got.InFlight == 1 && got.Spooled == 1 })
 	closeIn(t, s, 10*time.Millisecond)
 }
+
+// The encoder rests for a moment when nothing waits, but large exchanges must not pile
+// up meanwhile: they hold what clients have sent.
+func TestIntakeTellsOfPlenty(t *testing.T) {
+	in := newIntake(16, 1<<30)
+	told := func() bool {
+		select {
+		case <-in.plenty:
+			return true
+		default:
+			return false
+		}
+	}
+	large := func() *rollout.Exchange {
+		return &rollout.Exchange{Request: rollout.NewPayload([][]byte{make([]byte, gatherBytes/2)}, nil)}
+	}
+	in.offer(large())
+	if told() {
+		t.Error("told with half of it waiting")
+	}
+	in.offer(large())
+	if !told() {
+		t.Error("not told with all of it waiting")
+	}
+	in.offer(large())
+	if told() {
+		t.Error("told again before the encoder took any")
+	}
+	for len(in.queue) > 0 {
+		in.done(<-in.queue)
+	}
+	in.offer(large())
+	in.offer(large())
+	if !told() {
+		t.Error("not told of what came after the encoder had taken all")
+	}
+}
