@@ -75,8 +75,8 @@ var callers = load{"16callers", func(n int64, made func() *rollout.Exchange, rec
 }}
 
 // warmUp records come first. They fill three segments, so that what is measured writes
-// to memory of the operating system that was used before: the first use of a page costs
-// a virtual machine more than the record in it, and a gateway is past that in a minute.
+// to memory of the operating system that was used before: the first use of a page is costly
+// in a virtual machine, and a gateway that runs for long is past that.
 const warmUp = 150_000
 
 func benchmarkCPU(b *testing.B, brokers []string, bytes int, codec, durable string, load load) {
